@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from looptime import LoopTimeEventLoop, make_event_loop_class
+from looptime import make_event_loop_class
 from pytest_asyncio import is_async_test
 
 EAGER = os.environ.get("QUERYKIT_EAGER", "") not in ("", "0")
@@ -78,7 +78,7 @@ def describe(context: dict[str, Any]) -> str:
 
 def pytest_configure(config: pytest.Config) -> None:
     if EAGER and sys.version_info < (3, 12):
-        raise pytest.UsageError("QUERYKIT_EAGER needs Python 3.12 or later: there are no eager tasks before it")
+        raise pytest.UsageError("QUERYKIT_EAGER needs Python 3.12 or later: older ones have no eager tasks")
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -101,10 +101,16 @@ def new_real_loop() -> asyncio.AbstractEventLoop:
     return with_tasks(asyncio.new_event_loop())
 
 
+class VirtualTimeLoop(make_event_loop_class(asyncio.SelectorEventLoop)):  # type: ignore[misc]
+    """Its clock begins at 0 and jumps to the next timer when nothing is ready and no thread works for it."""
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Without the runner's time limit: the clock would jump to its end while threads still run."""
+        await super().shutdown_default_executor()
+
+
 def new_virtual_loop() -> asyncio.AbstractEventLoop:
-    """A loop whose clock begins at 0 and jumps to the next timer when nothing else can happen."""
-    loop_class: type[LoopTimeEventLoop] = make_event_loop_class(asyncio.SelectorEventLoop)
-    return with_tasks(loop_class(start=0, noop_cycles=0))
+    return with_tasks(VirtualTimeLoop(start=0, noop_cycles=0))
 
 
 def with_tasks(loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
