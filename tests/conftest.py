@@ -68,7 +68,7 @@ def tasks_left() -> list[str]:
 
 
 def timers_left(loop: asyncio.AbstractEventLoop) -> list[str]:
-    scheduled: list[asyncio.TimerHandle] = loop._scheduled  # type: ignore[attr-defined]
+    scheduled: list[asyncio.TimerHandle] = loop._scheduled
     return [f"timer {timer!r}" for timer in scheduled if not timer.cancelled()]
 
 
@@ -101,7 +101,7 @@ def new_real_loop() -> asyncio.AbstractEventLoop:
     return with_tasks(asyncio.new_event_loop())
 
 
-class VirtualTimeLoop(make_event_loop_class(asyncio.SelectorEventLoop)):  # type: ignore[misc]
+class VirtualTimeLoop(make_event_loop_class(asyncio.SelectorEventLoop)):
     """Its clock begins at 0 and jumps to the next timer when nothing is ready and no thread works for it."""
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
