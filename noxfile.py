@@ -67,5 +67,5 @@ def tests(session: nox.Session) -> None:
         *nox.project.dependency_groups(PYPROJECT, "test"),
     )
     session.run("python", "-m", "pytest", *session.posargs)
-    if nox.project.python_versions(PYPROJECT).index(str(session.python)) >= PYTHONS.index("3.12"):
+    if PYTHONS.index(str(session.python)) >= PYTHONS.index("3.12"):
         session.run("python", "-m", "pytest", *session.posargs, env={"QUERYKIT_EAGER": "1"})
