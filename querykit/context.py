@@ -1,0 +1,91 @@
+"""What a query function may know of the fetch that it runs for."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Generic, Protocol, TypeVar
+
+from querykit.keys import QueryKey
+from querykit.state import NO_DATA, NoData
+
+__all__ = ["ContextClient", "QueryContext"]
+
+T = TypeVar("T")
+
+
+class ContextClient(Protocol):
+    """The methods of a client that a query function may use."""
+
+    async def query(self, *args: Any, **options: Any) -> Any:
+        """See `QueryClient.query`."""
+        ...
+
+    def prefetch(self, *args: Any, **options: Any) -> Awaitable[None]:
+        """See `QueryClient.prefetch`."""
+        ...
+
+    def get_query_data(self, *args: Any, **options: Any) -> Any:
+        """See `QueryClient.get_query_data`."""
+        ...
+
+    def set_query_data(self, *args: Any, **options: Any) -> None:
+        """See `QueryClient.set_query_data`."""
+        ...
+
+    def invalidate_queries(self, *args: Any, **filters: Any) -> Awaitable[None]:
+        """See `QueryClient.invalidate_queries`."""
+        ...
+
+
+class Previous(Protocol):
+    """The entry of a running fetch, as its function may read it."""
+
+    def read_old(self) -> tuple[object, object]:
+        """Return the data there is now, or NO_DATA, and its validators; reading counts as using it (S3)."""
+        ...
+
+
+class QueryContext(Generic[T]):
+    """Passed to a query function that has one required positional parameter; a new one for each attempt.
+
+    Attributes:
+        client: the client, as far as a query function may use it.
+        query_key: the key that is fetched.
+        meta: the query's `meta` option.
+        stale_time: the freshness in seconds that the transport read from the response, for
+            `stale_time="http"`; None until it is set.
+        new_validators: what to keep beside the data that is returned, for the next conditional request.
+
+    Example:
+        >>> async def fetch_pods(ctx: QueryContext[list[str]]) -> list[str]:
+        ...     kind, cluster = ctx.query_key
+        ...     return [f"{cluster}/web"]
+    """
+
+    __slots__ = ("_previous", "client", "meta", "new_validators", "query_key", "stale_time")
+
+    def __init__(self, client: ContextClient, query_key: QueryKey, meta: Mapping[str, Any], previous: Previous) -> None:
+        self.client = client
+        self.query_key = query_key
+        self.meta = meta
+        self.stale_time: float | None = None
+        self.new_validators: object = None
+        self._previous = previous
+
+    @property
+    def previous_data(self) -> T | None:
+        """The data that the entry has now, or None; what is returned then belongs to its identities too."""
+        data: Any = self._previous.read_old()[0]
+        return None if data is NO_DATA else data
+
+    @property
+    def validators(self) -> object:
+        """What was kept beside exactly the data that `previous_data` gives now, or None."""
+        data, validators = self._previous.read_old()
+        return None if isinstance(data, NoData) else validators
+
+    def __repr__(self) -> str:
+        return f"<QueryContext of {self.query_key!r}>"
+
+
+AsyncFn = Callable[[], Awaitable[T]] | Callable[[QueryContext[T]], Awaitable[T]]
+PlainFn = Callable[[], T] | Callable[[QueryContext[T]], T]
+Fn = AsyncFn[T] | PlainFn[T]

@@ -1,0 +1,121 @@
+"""Telling others: one subscription primitive, and one queue by which a client delivers in order (S8)."""
+
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+from querykit.identity import outside
+
+__all__ = ["Subscription"]
+
+E = TypeVar("E")
+
+Report = Callable[[str, BaseException], None]
+"""Takes a sentence that says what went wrong where, and the exception."""
+
+
+class Subscription:
+    """Undoes a subscription: call it, or use it with `with`. A second time does nothing.
+
+    Example:
+        >>> listeners: Listeners[str] = Listeners()
+        >>> undo = listeners.subscribe(print)
+        >>> undo()
+        >>> len(listeners)
+        0
+    """
+
+    __slots__ = ("_undo",)
+
+    def __init__(self, undo: Callable[[], None]) -> None:
+        self._undo: Callable[[], None] | None = undo
+
+    def __call__(self) -> None:
+        """Undo the subscription."""
+        undo, self._undo = self._undo, None
+        if undo is not None:
+            undo()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self()
+
+
+class Listeners(Generic[E]):
+    """The callbacks that want to hear of one kind of event."""
+
+    __slots__ = ("_callbacks",)
+
+    def __init__(self) -> None:
+        self._callbacks: dict[object, Callable[[E], object]] = {}
+
+    def __len__(self) -> int:
+        return len(self._callbacks)
+
+    def subscribe(self, callback: Callable[[E], object]) -> Subscription:
+        """Call `callback` with each event from now on. Returns what undoes it."""
+        if not callable(callback):
+            raise TypeError(f"a listener is a callable that takes the event, not {callback!r}")
+        token = object()
+        self._callbacks[token] = callback
+        return Subscription(lambda: self._drop(token))
+
+    def _drop(self, token: object) -> None:
+        self._callbacks.pop(token, None)
+
+    def active(self) -> list[tuple[object, Callable[[E], object]]]:
+        """Return the callbacks of this moment: one that leaves or joins meanwhile disturbs nobody."""
+        return list(self._callbacks.items())
+
+    def has(self, token: object) -> bool:
+        """Whether the callback behind `token` has not left."""
+        return token in self._callbacks
+
+
+class Delivery:
+    """A client's queue of things to tell.
+
+    A change made by a listener is applied at once and told after the present event, in order, before the
+    outermost call returns. A listener that raises is reported and disturbs neither the others nor the cache.
+    """
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._queue: deque[Callable[[], None]] = deque()
+        self._delivering = False
+
+    def post(self, listeners: Listeners[E], event: E, what: str) -> None:
+        """Tell `event` to each of `listeners`, each by itself; `what` names the event in a report."""
+        if listeners:
+            self.call(lambda: self._tell(listeners, event, what))
+
+    def call(self, deliver: Callable[[], None]) -> None:
+        """Run `deliver` after what is being delivered now, outside of every record."""
+        self._queue.append(deliver)
+        if self._delivering:
+            return
+        self._delivering = True
+        try:
+            while self._queue:
+                outside(self._queue.popleft())
+        finally:
+            self._delivering = False
+            self._queue.clear()
+
+    def _tell(self, listeners: Listeners[E], event: E, what: str) -> None:
+        for token, callback in listeners.active():
+            if listeners.has(token):
+                self.isolated(callback, event, what=what)
+
+    def isolated(self, callback: Callable[..., object], *args: object, what: str) -> object:
+        """Call `callback`; what it raises is reported with `what` and nothing is returned."""
+        try:
+            return callback(*args)
+        except Exception as error:
+            self._report(f"{what}: {callback!r} raised {type(error).__name__}", error)
+            return None
