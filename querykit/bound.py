@@ -1,0 +1,158 @@
+"""Which unused entries go, and when: expiry and eviction of what rests, by one timer (S6, S7)."""
+
+import contextlib
+import heapq
+import math
+from collections.abc import Callable
+from typing import Final, Generic, Protocol, TypeVar
+
+from cachetools import TLRUCache
+
+from querykit.keys import FrozenKey
+
+__all__: list[str] = []
+
+# A gc time of 0 means right after use; this much later still lets a caller take his answer.
+SHORTEST: Final = 0.001
+# Collecting up to 5 % late lets entries that came to rest near each other share one due time.
+GRAIN: Final = 0.05
+
+
+class Resting(Protocol):
+    """An entry that nobody observes, fetches or waits for."""
+
+    frozen: FrozenKey
+    gc_time: float
+    touched: bool
+    rests: bool
+
+
+class Timer(Protocol):
+    """What can be cancelled."""
+
+    def cancel(self) -> None:
+        """Do not call."""
+        ...
+
+
+R = TypeVar("R", bound=Resting)
+
+
+class _Slots(TLRUCache[FrozenKey, R]):
+    """What rests, with cachetools' expiry and order; `gone` collects what it gives up, and whether evicted.
+
+    An entry that was used while it rested is met with a second chance: it stays as if it had just come.
+    """
+
+    def __init__(self, maxsize: float, due: Callable[[R], float], now: Callable[[], float]) -> None:
+        super().__init__(maxsize, lambda _key, entry, _now: due(entry), timer=now)
+        self.gone: list[tuple[R, bool]] = []
+
+    def expire(self, time: float | None = None) -> list[tuple[FrozenKey, R]]:
+        expired = list(super().expire(time))
+        for frozen, entry in expired:
+            if entry.touched:
+                entry.touched = False
+                self[frozen] = entry
+            else:
+                self.gone.append((entry, False))
+        return expired
+
+    def popitem(self) -> tuple[FrozenKey, R]:
+        while True:
+            frozen, entry = super().popitem()
+            if not entry.touched:
+                self.gone.append((entry, True))
+                return frozen, entry
+            entry.touched = False
+            self[frozen] = entry
+
+
+class Rest(Generic[R]):
+    """The entries at rest: at most `max_entries`, each for its gc time.
+
+    Args:
+        max_entries: how many may rest.
+        now: reads the clock.
+        later: calls back at a time of that clock; returns None where no loop runs yet.
+        gone: is told of each entry that goes, and whether it was evicted rather than expired.
+    """
+
+    def __init__(
+        self,
+        max_entries: float,
+        *,
+        now: Callable[[], float],
+        later: Callable[[float, Callable[[], None]], Timer | None],
+        gone: Callable[[R, bool], None],
+    ) -> None:
+        self._slots: _Slots[R] = _Slots(max_entries, self._due, now)
+        self._now = now
+        self._later = later
+        self._gone = gone
+        self._dues: list[float] = []
+        self._noted: set[float] = set()
+        self._timer: Timer | None = None
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def admit(self, entry: R) -> None:
+        """Let an entry rest from now on."""
+        entry.rests, entry.touched = True, False
+        self._slots[entry.frozen] = entry
+        self._tell()
+
+    def release(self, entry: R) -> None:
+        """Take an entry out, since it is in use or gone."""
+        if entry.rests:
+            entry.rests = False
+            with contextlib.suppress(KeyError):  # cachetools takes out one whose time is over, and then raises
+                del self._slots[entry.frozen]
+
+    def clear(self) -> None:
+        """Let go of everything, and of the timer."""
+        self._slots.clear()
+        self._dues.clear()
+        self._noted.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _due(self, entry: R) -> float:
+        """Return when an entry that comes to rest now is collected, and see that something happens then."""
+        gc_time = max(entry.gc_time, SHORTEST)
+        if gc_time == math.inf:
+            return math.inf
+        earliest = self._now() + gc_time
+        grain = gc_time * GRAIN
+        due = max(earliest, math.ceil(earliest / grain) * grain)
+        if due not in self._noted:
+            self._noted.add(due)
+            heapq.heappush(self._dues, due)
+            if self._dues[0] == due:
+                self._schedule()
+        return due
+
+    def _schedule(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._later(self._dues[0], self._sweep) if self._dues else None
+
+    def _sweep(self) -> None:
+        # A timer may fire a clock tick early: what was due is due.
+        now = max(self._now(), self._dues[0])
+        while self._dues and self._dues[0] <= now:
+            self._noted.discard(heapq.heappop(self._dues))
+        self._timer = None
+        self._slots.expire(now)
+        self._tell()
+        self._schedule()
+
+    def _tell(self) -> None:
+        gone = self._slots.gone
+        while gone:
+            entry, evicted = gone.pop()
+            if entry.rests:  # nobody took it into use while the others went
+                entry.rests = False
+                self._gone(entry, evicted)
