@@ -1,0 +1,87 @@
+"""Running a query function: attempts, retries, the timeout around them all, and what may not be cached."""
+
+import asyncio
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import aiohttp
+
+from querykit.context import Previous, QueryContext
+from querykit.errors import QueryTimeout
+from querykit.flight import Flight
+from querykit.keys import QueryKey
+from querykit.owner import Owner
+from querykit.retry import attempt
+
+__all__: list[str] = []
+
+
+class Fetched(Previous, Protocol):
+    """The query that is fetched, as its function may read it."""
+
+    key: QueryKey
+
+
+async def fetch(
+    flight: Flight, query: Fetched, owner: Owner[Any], failed: Callable[[Flight, int, Exception], bool]
+) -> tuple[object, QueryContext[Any]]:
+    """Run a flight's function until it returns or its retries are used up.
+
+    Args:
+        flight: what is run.
+        query: what it is run for.
+        owner: gives the clock, the sleep and the jitter.
+        failed: is told of each failed attempt, and returns whether another one is of use.
+
+    Returns:
+        What the function returned, and the context of that attempt.
+
+    Raises:
+        QueryTimeout: it took longer than the `timeout` option.
+        Exception: what the last attempt raised.
+    """
+    options = flight.source.options
+    try:
+        async with asyncio.timeout(options.timeout) as limit:
+            return await attempt(
+                lambda: _attempt(flight, query, owner),
+                options.retry,
+                failed=lambda failures, error: failed(flight, failures, error),
+                time_left=lambda: math.inf if (at := limit.when()) is None else at - owner.loop().time(),
+                sleep=owner.sleep,
+                jitter=owner.jitter,
+            )
+    except TimeoutError:
+        if limit.expired() and options.timeout is not None:
+            raise QueryTimeout(query.key, options.timeout) from None
+        raise
+
+
+async def _attempt(flight: Flight, query: Fetched, owner: Owner[Any]) -> tuple[object, QueryContext[Any]]:
+    source = flight.source
+    context: QueryContext[Any] = QueryContext(owner.client, query.key, source.options.meta, query)
+    fn: Callable[..., Any] = source.fn
+    value: object = fn(context) if source.takes_context else fn()
+    if inspect.isawaitable(value):
+        value = await value
+    refuse_unusable(value, query.key)
+    return value, context
+
+
+def refuse_unusable(value: object, key: QueryKey) -> None:
+    """Raise for what a cache cannot hold: it can be read only once.
+
+    Raises:
+        TypeError: `value` is an aiohttp response, or a generator.
+    """
+    if isinstance(value, aiohttp.ClientResponse):
+        raise TypeError(
+            f"the query function of {key!r} returned an aiohttp ClientResponse, which cannot be cached: "
+            "return what you read from it, such as `await response.json()`"
+        )
+    if inspect.isasyncgen(value) or inspect.isgenerator(value):
+        raise TypeError(
+            f"the query function of {key!r} returned a generator, which can be read only once: return a list"
+        )

@@ -1,0 +1,275 @@
+"""One running fetch, those who wait, and the pure decisions about both (S1, S2)."""
+
+import asyncio
+import enum
+import inspect
+from collections.abc import Callable, Hashable
+from contextvars import Context, copy_context
+from dataclasses import dataclass
+from types import CodeType, FunctionType, TracebackType
+from typing import Any, NoReturn, Protocol
+
+from querykit.context import Fn
+from querykit.errors import QueryCancelled, QueryCycleError
+from querykit.identity import Record, recording
+from querykit.keys import QueryKey
+from querykit.options import ResolvedOptions
+from querykit.state import NO_DATA
+
+__all__: list[str] = []
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """With what a query is fetched: the function, options and context given last."""
+
+    fn: Fn[Any]
+    takes_context: bool
+    options: ResolvedOptions
+    context: Context
+
+
+def make_source(fn: Fn[Any], options: ResolvedOptions) -> Source:
+    """Return the source for a caller's function, in a copy of his context without his record.
+
+    Raises:
+        TypeError: `fn` needs more than one argument.
+    """
+    with recording(None):
+        context = copy_context()
+    return Source(fn, takes_context(fn), options, context)
+
+
+def takes_context(fn: Callable[..., object]) -> bool:
+    """Whether `fn` has one required positional parameter, which gets the context.
+
+    Raises:
+        TypeError: `fn` has more required parameters than that.
+    """
+    if isinstance(fn, FunctionType) and not hasattr(fn, "__wrapped__"):
+        code: CodeType = fn.__code__
+        positional = code.co_argcount - len(fn.__defaults__ or ())
+        named = code.co_kwonlyargcount - len(fn.__kwdefaults__ or ())
+    else:
+        try:
+            parameters = inspect.signature(fn).parameters.values()
+        except (TypeError, ValueError):  # a builtin without a signature
+            return False
+        required = [one for one in parameters if one.default is one.empty]
+        positional = sum(one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) for one in required)
+        named = sum(one.kind is one.KEYWORD_ONLY for one in required)
+    if positional > 1 or named:
+        raise TypeError(
+            f"a query function takes no argument or one QueryContext, and {fn!r} needs {positional + named}: "
+            "bind the others with functools.partial or a lambda"
+        )
+    return positional == 1
+
+
+class Target(Protocol):
+    """The query that a flight is for, seen from below."""
+
+    key: QueryKey
+    waiters: "dict[Waiter, None]"
+    data: Any
+
+    def forget(self, identity: Hashable) -> None:
+        """Let go of everything of `identity`."""
+        ...
+
+
+class Failure:
+    """How a flight failed, for those who waited for it.
+
+    One that is `final` is raised even though an identity of its flight was forgotten: it is what a doomed
+    flight's waiters get.
+    """
+
+    __slots__ = ("_final", "_record", "_trace", "error")
+
+    def __init__(self, error: BaseException, record: Record | None = None, *, final: bool = False) -> None:
+        self.error = error
+        self._trace: TracebackType | None = error.__traceback__
+        self._record = record
+        self._final = final
+
+    def made_final(self) -> "Failure":
+        """Return the same, raised in any case."""
+        return Failure(self.error, self._record, final=True)
+
+    def throw(self, key: QueryKey) -> NoReturn:
+        """Raise the error; not if one of its identities was forgotten before anybody took it (S3)."""
+        record = self._record
+        if record is not None:
+            record.ledger.spread(record.names)
+            if record.is_doomed and not self._final:
+                raise QueryCancelled(key, "forgotten")
+        # The same object goes to every waiter: without this each would add its frames for the next.
+        raise self.error.with_traceback(self._trace)
+
+
+class Waiter:
+    """One who waits for a query: answered by the first flight that began after the epoch `after`.
+
+    The future only wakes; the answer is taken from the query afterwards, so that what was forgotten
+    or replaced between the two is not delivered. One that is `held` cannot be cancelled.
+    """
+
+    __slots__ = ("after", "done", "failure", "future", "held", "readers")
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, after: int, reader: Record | None = None, *, held: bool = False
+    ) -> None:
+        self.after = after
+        self.held = held
+        self.done = False
+        self.failure: Failure | None = None
+        self.future: asyncio.Future[None] = loop.create_future()
+        self.readers: list[Record] = [] if reader is None else [reader]
+
+    def resolve(self, failure: Failure | None) -> None:
+        """Wake with the query's data, or with a failure."""
+        self.done = True
+        self.failure = failure
+        if not self.future.done():
+            self.future.set_result(None)
+
+    def reopen(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wait on: what it was woken for is gone, and another flight is under way."""
+        self.done = False
+        self.failure = None
+        self.future = loop.create_future()
+
+    async def wait(self) -> None:
+        """Wait until there is an answer to take."""
+        while not self.done:
+            await self.future
+
+    async def wait_shielded(self) -> None:
+        """Wait likewise; cancelling this leaves the waiter as it is."""
+        while not self.done:
+            await asyncio.shield(self.future)
+
+    def take(self, query: Target) -> Any:
+        """Return the data that the query has now, or raise why there is none."""
+        if self.failure is not None:
+            self.failure.throw(query.key)
+        data = query.data
+        if data is NO_DATA:
+            raise QueryCancelled(query.key, "removed")
+        return data
+
+
+class Phase(enum.Enum):
+    """Where a flight is in its life."""
+
+    RUNNING = enum.auto()  # its answer counts
+    CANCELLED = enum.auto()  # it may still be unwinding; its answer does not count
+    DOOMED = enum.auto()  # as above, but left to run, since what doomed it runs inside it
+    ENDED = enum.auto()
+
+
+class Flight:
+    """One running fetch of a query, retries included."""
+
+    __slots__ = ("_waiters", "began", "phase", "query", "record", "restarted", "source", "task")
+
+    def __init__(self, query: Target, source: Source, record: Record, *, restarted: bool) -> None:
+        self.query = query
+        self.source = source
+        self.record = record
+        self.began = record.began
+        self.restarted = restarted
+        self.phase = Phase.RUNNING
+        self.task: asyncio.Task[Any] | None = None
+        self._waiters: dict[Waiter, None] = {}
+        record.holder = self
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its answer counts."""
+        return self.phase is Phase.RUNNING
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether it was stopped."""
+        return self.phase is Phase.CANCELLED
+
+    def uses(self, identity: Hashable) -> bool:
+        """Whether the function has used `identity`, and its answer still counts."""
+        return self.phase is Phase.RUNNING and identity in self.record.names
+
+    def forget(self, identity: Hashable) -> None:
+        """Let the query go of what is being computed here."""
+        if self.phase is Phase.RUNNING:
+            self.query.forget(identity)
+
+    def cancel(self) -> None:
+        """Stop it; its answer no longer counts."""
+        self.phase = Phase.CANCELLED
+        if self.task is not None:
+            self.task.cancel()
+
+    def doom(self, waiters: dict[Waiter, None]) -> None:
+        """Let it run on for nothing but its error, which goes to `waiters`."""
+        self.phase = Phase.DOOMED
+        self._waiters = waiters
+
+    @property
+    def waiters(self) -> dict[Waiter, None]:
+        """Those who wait for this flight."""
+        if self.phase is Phase.RUNNING:
+            return self.query.waiters
+        return self._waiters if self.phase is Phase.DOOMED else {}
+
+
+class Choice(enum.Enum):
+    """What to do for one who wants an answer."""
+
+    BEGIN = enum.auto()  # nothing runs
+    JOIN = enum.auto()  # what runs will do
+    RESTART = enum.auto()  # what runs is out of date: cancel it and begin anew
+    FOLLOW = enum.auto()  # let what runs end first, so that steady invalidation starves nobody
+
+
+def choose(flight: Flight | None, after: int, *, cancel: bool) -> Choice:
+    """Decide what gives an answer begun after the epoch `after`; `cancel` permits a restart."""
+    if flight is None:
+        return Choice.BEGIN
+    if flight.began > after:
+        return Choice.JOIN
+    return Choice.RESTART if cancel and not flight.restarted else Choice.FOLLOW
+
+
+def waits(record: Record | None, flight: Flight | None) -> list[Flight] | None:
+    """Return the chain by which `flight` waits for what runs under `record`; None if it does not.
+
+    What runs under `record` is then *inside* the flight: it carries the flight's own record, or the
+    record of a flight that it waits for. The chain goes from the record's own flight up to `flight`.
+    """
+    if record is None or flight is None or not isinstance(record.holder, Flight):
+        return None
+    chains = [[record.holder]]
+    seen: set[Flight] = set()
+    while chains:
+        chain = chains.pop()
+        last = chain[-1]
+        if last is flight:
+            return chain
+        if last in seen:
+            continue
+        seen.add(last)
+        for waiter in last.waiters:
+            chains.extend([*chain, reader.holder] for reader in waiter.readers if isinstance(reader.holder, Flight))
+    return None
+
+
+def refuse_cycle(record: Record | None, flight: Flight | None) -> None:
+    """Raise if a wait of what runs under `record` for `flight` would close a circle.
+
+    Raises:
+        QueryCycleError: `flight` waits, perhaps through others, for what would wait for it.
+    """
+    chain = waits(record, flight)
+    if chain is not None:
+        raise QueryCycleError([one.query.key for one in [chain[0], *reversed(chain)]])

@@ -1,0 +1,91 @@
+"""What a query needs of those above it, and of those who follow it."""
+
+import asyncio
+from collections.abc import Coroutine, Hashable
+from contextvars import Context
+from typing import Any, Protocol, TypeVar
+
+from querykit.context import ContextClient
+from querykit.entry import Cause
+from querykit.identity import Ledger
+from querykit.keys import FrozenKey
+from querykit.state import StaleTime
+
+__all__: list[str] = []
+
+Q_contra = TypeVar("Q_contra", contravariant=True)
+
+
+class Observer(Protocol):
+    """Who follows a query, seen from below."""
+
+    @property
+    def stale_time(self) -> StaleTime:
+        """From which age on the data is stale to it."""
+        ...
+
+    def changed(self, cause: Cause) -> None:
+        """The query has changed."""
+        ...
+
+    def closed(self) -> None:
+        """The client was closed: nothing more will come."""
+        ...
+
+
+class Owner(Protocol[Q_contra]):
+    """The cache and the client, seen from below."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """The client's epochs and identities."""
+        ...
+
+    @property
+    def client(self) -> ContextClient:
+        """The client, for query functions."""
+        ...
+
+    async def sleep(self, seconds: float, /) -> object:
+        """Wait."""
+        ...
+
+    def jitter(self, longest: float, /) -> float:
+        """Draw a delay."""
+        ...
+
+    def now(self) -> float:
+        """Return the time."""
+        ...
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Return the client's loop."""
+        ...
+
+    def spawn(self, coro: Coroutine[Any, Any, Any], name: str, context: Context | None = None) -> asyncio.Task[Any]:
+        """Run a task that the client owns."""
+        ...
+
+    def changed(self, query: Q_contra, cause: Cause) -> None:
+        """Tell of a change."""
+        ...
+
+    def rests(self, query: Q_contra) -> None:
+        """The query is unobserved and idle from now on."""
+        ...
+
+    def wakes(self, query: Q_contra) -> None:
+        """The query is in use from now on."""
+        ...
+
+    def drop(self, query: Q_contra) -> None:
+        """The query is no longer part of the cache."""
+        ...
+
+    def note_removed(self, key: FrozenKey, epoch: int, *, exact: bool) -> None:
+        """What began before `epoch` may no longer write this key."""
+        ...
+
+    def park(self, query: Q_contra, identities: frozenset[Hashable]) -> None:
+        """The query is parked for these identities, or for none any more."""
+        ...

@@ -1,0 +1,174 @@
+"""One key's life: its flights, those who wait, those who observe. The rows of design S2's table are methods."""
+
+import math
+from typing import Any
+
+from querykit.entry import Cause
+from querykit.fetched import FetchedEntry
+from querykit.flight import Choice, Source, Waiter, waits
+from querykit.identity import Identities, Record, recording
+from querykit.options import ResolvedOptions
+from querykit.owner import Observer
+from querykit.state import UNSET, QueryState
+
+__all__ = ["Query"]
+
+
+class Query(FetchedEntry):
+    """One key of the cache, with what fetches it, waits for it and observes it: see `FetchedEntry`."""
+
+    __slots__ = ()
+
+    # What others may know
+
+    @property
+    def is_active(self) -> bool:
+        """Whether anybody observes it."""
+        return bool(self.observers)
+
+    @property
+    def is_static(self) -> bool:
+        """Whether an observer takes its data as never stale."""
+        return any(observer.stale_time == "static" for observer in self.observers)
+
+    def is_stale(self, now: float) -> bool:
+        """Whether it is stale to an observer; unobserved: whether it has no data or was invalidated."""
+        if self.observers:
+            return any(not self.is_fresh(observer.stale_time, now) for observer in self.observers)
+        return not self.is_fresh(math.inf, now)
+
+    @property
+    def state(self) -> QueryState[Any]:
+        """A snapshot of the state."""
+        return self.snapshot("idle" if self.flight is None else "fetching")
+
+    def __repr__(self) -> str:
+        return f"<Query {self.key!r} {self.status} {'idle' if self.flight is None else 'fetching'}>"
+
+    # Observing
+
+    def attach(self, observer: Observer) -> None:
+        """Add an observer."""
+        self.observers[observer] = None
+        self._owner.wakes(self)
+        self._owner.changed(self, Cause.OBSERVE)
+
+    def mount(self, source: Source) -> None:
+        """Fetch for an observer that did not find the key fresh; a parked query stays as it is."""
+        self.source = source
+        if not self.parked and self._demand(source, self.invalidated_epoch, cancel=True) is Choice.FOLLOW:
+            self._again = True
+
+    def detach(self, observer: Observer) -> None:
+        """Take an observer out."""
+        if self.observers.pop(observer, UNSET) is None:
+            self._owner.changed(self, Cause.LEAVE)
+            self.settle_down()
+
+    # Changing: each method is a row of the table under S2
+
+    def set(self, data: object, record: Record | None, identities: Identities, *, age: float) -> None:
+        """Write data by hand: progress from inside a flight, else the answer to all who wait.
+
+        What another query's function writes counts as begun with its flight.
+        """
+        flight = self.flight
+        inside = flight is not None and waits(record, flight) is not None
+        epoch = self._owner.ledger.tick()
+        if inside and flight is not None:
+            epoch = flight.began
+        elif record is not None and record.counts_from_its_beginning:
+            epoch = record.began
+        if self.epoch > epoch:
+            return
+        sharing = self.source is None or self.source.options.structural_sharing
+        self._store(data, epoch, identities, age=age, sharing=sharing)
+        if not inside:
+            if flight is not None and flight.began < epoch:
+                self._cancel_flight()
+            self._answer(epoch, None)
+        self._owner.changed(self, Cause.SET)
+        if not inside:
+            self._go_on()
+
+    def apply_initial(self, options: ResolvedOptions) -> None:
+        """Give a query without data its initial data, if the options have any."""
+        data: Any = options.initial_data
+        if data is UNSET or self.has_data:
+            return
+        record = Record(self._owner.ledger)
+        if options.identity is not UNSET:
+            record.name(options.identity)
+        if callable(data):
+            with recording(record):
+                data = data()
+        self._store(data, record.began, record.names, age=options.initial_data_age, sharing=False)
+
+    def invalidate(self, epoch: int) -> None:
+        """Flag the data, and what is being fetched, as out of date."""
+        self.flag(epoch)
+        self._owner.changed(self, Cause.INVALIDATE)
+
+    def refetch(self, record: Record | None, *, after: int | None = None, cancel: bool) -> Waiter | None:
+        """Fetch again, for nobody in particular: `after` an invalidation's epoch, or any new answer.
+
+        Returns a held waiter, or None where nothing may or can be fetched.
+        """
+        if self.parked or self.source is None:
+            return None
+        flight = self.flight
+        if waits(record, flight) is not None:
+            return None if after is not None else self._wait(self.invalidated_epoch, held=True)
+        if after is None:
+            first_load = flight is not None and flight.began > self.invalidated_epoch and not self.has_data
+            joins = flight is None or first_load or not cancel
+            after = self.invalidated_epoch if joins else self._owner.ledger.tick()
+        waiter = self._wait(after, held=True)
+        self._demand(self.source, after, cancel=cancel)
+        return waiter
+
+    def cancel(self, record: Record | None) -> None:
+        """Stop the fetch; the data, the error and the flags stay."""
+        if self.flight is not None:
+            self._release(record, None if self.has_data else self._cancelled("cancelled"))
+            self._owner.changed(self, Cause.CANCEL)
+            self.settle_down()
+
+    def remove(self, record: Record | None) -> None:
+        """Leave the cache; where observed, become a blank entry."""
+        self._empty(record, "removed", Cause.REMOVE)
+
+    def reset(self, record: Record | None) -> Waiter | None:
+        """Go back to the initial state; where observed, fetch anew for those who wait as well.
+
+        Returns a held waiter where it fetches.
+        """
+        self._owner.note_removed(self.frozen, self._owner.ledger.tick(), exact=True)
+        anew = self.is_active and self.source is not None and not self.parked
+        if not anew or waits(record, self.flight) is not None:
+            self._release(record, self._cancelled("reset"))
+        else:
+            self._cancel_flight()
+            for waiter in self.waiters:
+                if waiter.done:
+                    waiter.reopen(self._owner.loop())
+        self._blank()
+        if self.source is not None:
+            self.apply_initial(self.source.options)
+        self._owner.changed(self, Cause.RESET)
+        held = self._wait(self.invalidated_epoch, held=True) if anew else None
+        self._go_on()
+        return held
+
+    def restart(self) -> Waiter | None:
+        """Fetch again what was parked, if it is still observed."""
+        self._owner.park(self, frozenset())
+        return self.refetch(None, cancel=True) if self.observers else None
+
+    def close(self, record: Record | None) -> None:
+        """The client ends."""
+        self._release(record, self._cancelled("closed with its client"))
+        for observer in tuple(self.observers):
+            observer.closed()
+        self.observers.clear()
+        self._blank()
