@@ -1,0 +1,275 @@
+"""All keys: finding them, telling of their changes, and letting the unused ones go."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Hashable, Iterator
+from contextvars import Context
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol
+
+from querykit.bound import Rest, Timer
+from querykit.context import ContextClient
+from querykit.entry import Cause
+from querykit.events import Delivery, Listeners, Subscription
+from querykit.filters import Filters
+from querykit.identity import Ledger
+from querykit.index import Journal, PrefixIndex
+from querykit.keys import FrozenKey, QueryKey, check_key, freeze
+from querykit.options import ResolvedOptions
+from querykit.query import Query
+from querykit.runtime import Runtime
+
+__all__ = ["CacheEvent", "QueryCache"]
+
+EventKind = Literal["added", "updated", "removed"]
+
+_REMOVALS: Final = frozenset({Cause.REMOVE, Cause.FORGET, Cause.EXPIRE, Cause.EVICT})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CacheEvent:
+    """One change of the cache.
+
+    Attributes:
+        kind: whether a query came, changed or went.
+        query: the query; its `state` is the present one.
+        cause: why it did.
+    """
+
+    kind: EventKind
+    query: Query
+    cause: Cause
+
+
+class Relay(Protocol):
+    """Where events go besides the cache's own listeners, seen from below."""
+
+    def wanted(self) -> bool:
+        """Whether anybody listens there: an event is not even made otherwise."""
+        ...
+
+    def relay(self, event: CacheEvent) -> None:
+        """Pass an event on."""
+        ...
+
+
+class QueryCache:
+    """All queries of a client. Read it and subscribe to it; the client's methods change it.
+
+    Example:
+        >>> from querykit.client import QueryClient
+        >>> client = QueryClient()
+        >>> with client.cache.subscribe(lambda event: print(event.kind, event.query.key)):
+        ...     client.set_query_data(("me",), "ada")
+        added ('me',)
+        updated ('me',)
+    """
+
+    def __init__(self, runtime: Runtime, client: ContextClient, relay: Relay, max_entries: float) -> None:
+        self.ledger: Final = Ledger()
+        self.client: Final = client
+        self.delivery: Final = Delivery(runtime.report)
+        self.entries: Final[dict[Any, Query]] = {}
+        self.fetches = 0
+        self.failures = 0
+        self.evictions = 0
+        self._runtime = runtime
+        self._relay = relay
+        self._index: PrefixIndex[Query] = PrefixIndex()
+        self._by_tag: dict[Hashable, dict[Query, None]] = {}
+        self._by_parking: dict[Hashable, dict[Query, None]] = {}
+        self._invalidated = Journal()
+        self._removed = Journal()
+        self._listeners: Listeners[CacheEvent] = Listeners()
+        self._resting: Rest[Query] = Rest(max_entries, now=self.now, later=self._later, gone=self._gone)
+
+    def subscribe(self, listener: Callable[[CacheEvent], object]) -> Subscription:
+        """Call `listener` with each event from now on; returns what undoes it."""
+        return self._listeners.subscribe(listener)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __iter__(self) -> Iterator[Query]:
+        return iter(tuple(self.entries.values()))
+
+    # Finding
+
+    def find(self, key: object) -> Query | None:
+        """Return the query of exactly this key.
+
+        Raises:
+            TypeError: `key` is no query key.
+        """
+        try:
+            query = self.entries.get(key)
+        except TypeError:  # a part that is frozen by value, or cannot be
+            query = None
+        if query is not None and not query.ambiguous:
+            return query
+        return self.entries.get(freeze(check_key(key)))
+
+    def match(self, filters: Filters) -> list[Query]:
+        """Return the queries that `filters` mean."""
+        if filters.key is not None and filters.exact:
+            query = self.entries.get(filters.key)
+            found = [] if query is None else [query]
+        elif filters.key is not None:
+            found = self._index.under(filters.key)
+        elif filters.tags:
+            carriers: list[dict[Query, None]] = [self._by_tag.get(tag, {}) for tag in filters.tags]
+            found = list(sorted(carriers, key=len)[0])
+        else:
+            found = list(self.entries.values())
+        if filters.is_key_alone:
+            return found
+        now = self.now()
+        return [query for query in found if filters.accepts(query, now)]
+
+    def parked_for(self, identity: Hashable) -> list[Query]:
+        """Return the queries that were parked when `identity` was forgotten."""
+        return list(self._by_parking.get(identity, ()))
+
+    # Building and dropping
+
+    def build(self, key: QueryKey, frozen: FrozenKey, defaults: ResolvedOptions) -> Query:
+        """Make the query of a key that has none. It rests only when its maker lets it settle down."""
+        query = Query(self, key, frozen, defaults)
+        if len(self._invalidated):
+            query.invalidated_epoch = self._invalidated.latest(frozen)
+        self.entries[frozen] = query
+        self._index.add(frozen, query)
+        self.tag(query, defaults.tags)
+        self.changed(query, Cause.CREATE)
+        return query
+
+    def tag(self, query: Query, tags: frozenset[Hashable]) -> None:
+        """Let `query` carry `tags` and no others."""
+        _move(self._by_tag, query, query.tags, tags)
+        query.tags = tags
+
+    def park(self, query: Query, identities: frozenset[Hashable]) -> None:
+        """Note that `query` is parked for these identities, or for none any more."""
+        _move(self._by_parking, query, query.parked, identities)
+        query.parked = identities
+
+    def drop(self, query: Query) -> None:
+        """Take a query out of the cache."""
+        if self.entries.get(query.frozen) is query:
+            del self.entries[query.frozen]
+            self._index.discard(query.frozen)
+            self._resting.release(query)
+            self.tag(query, frozenset())
+            self.park(query, frozenset())
+
+    def _gone(self, query: Query, evicted: bool) -> None:
+        self.note_removed(query.frozen, query.epoch, exact=True)
+        query.vanish()
+        self.drop(query)
+        self.evictions += evicted
+        self.changed(query, Cause.EVICT if evicted else Cause.EXPIRE)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self._resting.clear()
+        self.entries.clear()
+        self._index = PrefixIndex()
+        self._by_tag.clear()
+        self._by_parking.clear()
+
+    # For those who write with the epoch of a running function
+
+    def note_invalidated(self, key: FrozenKey, epoch: int, *, exact: bool) -> None:
+        """Note an invalidation of keys that need not be here, as long as something older runs."""
+        self._note(self._invalidated, key, epoch, exact)
+
+    def note_removed(self, key: FrozenKey, epoch: int, *, exact: bool) -> None:
+        """Note a removal likewise."""
+        self._note(self._removed, key, epoch, exact)
+
+    def was_removed_since(self, key: FrozenKey, epoch: int) -> bool:
+        """Whether the key was removed after `epoch`."""
+        return self._removed.latest(key) > epoch
+
+    def _note(self, journal: Journal, key: FrozenKey, epoch: int, exact: bool) -> None:
+        if self.ledger.living:
+            journal.note(key, epoch, exact=exact, oldest=self.ledger.oldest)
+        elif len(journal):
+            journal.clear()
+
+    # What queries ask of their owner
+
+    def now(self) -> float:
+        """Return the time of the client's clock."""
+        return self._runtime.now()
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Return the client's loop."""
+        return self._runtime.bound_loop()
+
+    def spawn(self, coro: Coroutine[Any, Any, Any], name: str, context: Context | None = None) -> asyncio.Task[Any]:
+        """Run a task that the client owns."""
+        return self._runtime.spawn(coro, name, context)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await self._runtime.sleep(seconds)
+
+    def jitter(self, longest: float) -> float:
+        """Draw a delay up to `longest` seconds."""
+        return self._runtime.jitter(longest)
+
+    def rests(self, query: Query) -> None:
+        """A query is unobserved and idle: its gc time begins."""
+        if self.entries.get(query.frozen) is query and not query.rests:
+            self._resting.admit(query)
+
+    def wakes(self, query: Query) -> None:
+        """A query is in use: it is neither collected nor evicted."""
+        self._resting.release(query)
+
+    def changed(self, query: Query, cause: Cause) -> None:
+        """Tell the query's observers and the cache's listeners of a change."""
+        if cause is Cause.FETCH:
+            self.fetches += 1
+        elif cause is Cause.ERROR:
+            self.failures += 1
+        if query.observers:
+            self.delivery.call(lambda: self._tell_observers(query, cause))
+        if self._listeners or self._relay.wanted():
+            event = CacheEvent(self._kind(query, cause), query, cause)
+            self.delivery.post(self._listeners, event, f"a cache listener, told of {cause} of {query.key!r}")
+            self.delivery.call(lambda: self._relay.relay(event))
+
+    def _tell_observers(self, query: Query, cause: Cause) -> None:
+        for observer in tuple(query.observers):
+            self.delivery.isolated(observer.changed, cause, what=f"an observer of {query.key!r}")
+
+    def _kind(self, query: Query, cause: Cause) -> EventKind:
+        if cause is Cause.CREATE:
+            return "added"
+        gone = cause in _REMOVALS and self.entries.get(query.frozen) is not query
+        return "removed" if gone else "updated"
+
+    def stamp_times(self, now: float) -> None:
+        """There is a clock from now on: what was set before is as old as it was said to be."""
+        self._resting.clear()
+        for query in self.entries.values():
+            query.shift(now)
+            self._resting.admit(query)
+
+    def _later(self, due: float, callback: Callable[[], None]) -> Timer | None:
+        return None if self._runtime.loop is None else self._runtime.later(due, callback)
+
+
+def _move(
+    index: dict[Hashable, dict[Query, None]],
+    query: Query,
+    before: frozenset[Hashable],
+    after: frozenset[Hashable],
+) -> None:
+    for mark in before - after:
+        index[mark].pop(query, None)
+        if not index[mark]:
+            del index[mark]
+    for mark in after - before:
+        index.setdefault(mark, {})[query] = None
