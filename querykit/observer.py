@@ -1,0 +1,194 @@
+"""Following a query: a result each time it changes."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, fields
+from types import TracebackType
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from querykit.entry import Cause
+from querykit.identity import Ledger, Record, recording
+from querykit.query import Query
+from querykit.state import NO_DATA, QueryState, StaleTime
+
+__all__ = ["Observation", "QueryResult"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QueryResult(QueryState[T]):
+    """What an observer sees of a query at one moment."""
+
+    is_stale: bool
+    """Whether the data is older than the observer's stale time, or invalidated, or missing."""
+
+    @property
+    def is_pending(self) -> bool:
+        """No data and no error yet."""
+        return self.status == "pending"
+
+    @property
+    def is_success(self) -> bool:
+        """The last answer was data."""
+        return self.status == "success"
+
+    @property
+    def is_error(self) -> bool:
+        """The last answer was an error; there may be older data."""
+        return self.status == "error"
+
+    @property
+    def is_fetching(self) -> bool:
+        """A fetch is running."""
+        return self.fetch_status == "fetching"
+
+    @property
+    def is_loading(self) -> bool:
+        """The first fetch is running."""
+        return self.is_fetching and self.is_pending
+
+    @property
+    def is_refetching(self) -> bool:
+        """A later fetch is running."""
+        return self.is_fetching and not self.is_pending
+
+
+class Mount(Protocol):
+    """How an observation gets at its query: the client, seen from below."""
+
+    ledger: Ledger
+
+    def now(self) -> float:
+        """Return the time."""
+        ...
+
+    def attach(self, follower: "Follower") -> Query:
+        """Attach to the query, which is made and fetched where that is due."""
+        ...
+
+    def refetch(self) -> Coroutine[Any, Any, None]:
+        """Ask for a new answer."""
+        ...
+
+    def in_thread(self, callback: Callable[[], None]) -> None:
+        """Call back in the client's thread."""
+        ...
+
+
+class Follower:
+    """What the query holds of an observation: it may outlive it for a moment, and never keeps it alive."""
+
+    __slots__ = ("event", "is_closed", "memo", "query", "stale_time")
+
+    def __init__(self, stale_time: StaleTime) -> None:
+        self.stale_time = stale_time
+        self.query: Query | None = None
+        self.event = asyncio.Event()
+        self.is_closed = False
+        self.memo: tuple[object, object, Record] | None = None
+
+    def changed(self, cause: Cause) -> None:
+        """Wake the reader: he takes the newest result, however many changes there were."""
+        if self.query is not None and not self.query.has_data:
+            self.memo = None
+        if cause is not Cause.OBSERVE and cause is not Cause.LEAVE:
+            self.event.set()
+
+    def closed(self) -> None:
+        """Wake the reader for the last time."""
+        self.query = None
+        self.memo = None
+        self.is_closed = True
+        self.event.set()
+
+    def leave(self) -> None:
+        """Detach from the query."""
+        query = self.query
+        self.closed()
+        if query is not None:
+            query.detach(self)
+
+
+class Observation(Generic[T]):
+    """Follows a query: see `QueryClient.observe`. It attaches when entered or iterated, and lets go when left."""
+
+    def __init__(self, mount: Mount, stale_time: StaleTime, selector: Callable[[Any], T] | None) -> None:
+        self._mount = mount
+        self._selector = selector
+        self._stale_time = stale_time
+        self._follower: Follower | None = None
+
+    async def __aenter__(self) -> Self:
+        self._attached()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __aiter__(self) -> Self:
+        self._attached()
+        return self
+
+    async def __anext__(self) -> QueryResult[T]:
+        """Return the newest result: the first at once, each further one after a change."""
+        follower = self._attached()
+        await follower.event.wait()
+        follower.event.clear()
+        if follower.is_closed:
+            follower.event.set()
+            raise StopAsyncIteration
+        return self.result
+
+    @property
+    def result(self) -> QueryResult[T]:
+        """The result of this moment.
+
+        Raises:
+            RuntimeError: the observation is not open.
+        """
+        query = None if self._follower is None else self._follower.query
+        if self._follower is None or query is None:
+            raise RuntimeError("this observation is not open: use it with `async with`, or iterate it")
+        now = self._mount.now()
+        query.spread()
+        values = {field.name: getattr(state, field.name) for state in [query.state] for field in fields(state)}
+        if self._selector is not None and query.has_data:
+            values.update(self._selected(self._follower, query, self._selector))
+        return QueryResult(**values, is_stale=not query.is_fresh(self._stale_time, now))
+
+    def refetch(self) -> Coroutine[Any, Any, None]:
+        """Ask for a new answer now; awaiting what this returns ends with it."""
+        return self._mount.refetch()
+
+    def close(self) -> None:
+        """Stop following; a second time does nothing."""
+        if self._follower is not None:
+            self._follower.leave()
+
+    def __del__(self) -> None:
+        follower = self._follower
+        if follower is not None and follower.query is not None:
+            self._mount.in_thread(follower.leave)
+
+    def _attached(self) -> Follower:
+        if self._follower is None:
+            self._follower = Follower(self._stale_time)
+            self._follower.query = self._mount.attach(self._follower)
+            self._follower.event.set()
+        return self._follower
+
+    def _selected(self, follower: Follower, query: Query, selector: Callable[[Any], T]) -> dict[str, object]:
+        """Return what `select` makes of the data, computed once for each data object and identity."""
+        memo = follower.memo
+        if memo is None or memo[0] is not query.data or memo[2].is_doomed:
+            record = Record(self._mount.ledger)
+            try:
+                with recording(record):
+                    memo = (query.data, selector(query.data), record)
+            except Exception as error:
+                return {"data": None, "has_data": False, "error": error, "status": "error"}
+            follower.memo = memo
+        return {"data": None if memo[1] is NO_DATA else memo[1]}
