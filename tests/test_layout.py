@@ -22,11 +22,14 @@ MAX_LINES = 400
 
 # Lowest first. A module imports from its own row or an earlier one, never in a circle.
 ROWS: tuple[tuple[str, frozenset[str]], ...] = (
-    ("values", frozenset({"keys", "errors", "state", "sharing", "identity", "context", "events"})),
-    ("policy", frozenset({"options", "retry", "runtime"})),
-    ("one key, all keys", frozenset({"query", "cache", "entry", "flight"})),
-    ("reactions", frozenset({"observer", "observers", "infinite", "mutation"})),
-    ("the face", frozenset({"client", "signals", "hydration"})),
+    ("values", frozenset({"keys", "errors", "state", "sharing", "identity", "context", "events", "index"})),
+    ("policy", frozenset({"options", "retry", "runtime", "bound"})),
+    (
+        "one key, all keys",
+        frozenset({"entry", "flight", "owner", "fetching", "fetched", "query", "filters", "cache"}),
+    ),
+    ("reactions", frozenset({"observer", "observers", "infinite", "mutation", "pending"})),
+    ("the face", frozenset({"calls", "asking", "bulk", "portal", "client", "signals", "hydration"})),
     ("transport", frozenset({"http"})),
     ("cluster", frozenset({"cluster"})),
     ("elsewhere", frozenset({"persist", "distributed"})),
