@@ -182,17 +182,21 @@ class QueryClient(AskingMethods, BulkMethods):
     def _write(self, key: QueryKey, query: Query | None, value: Any, age: float, identity: Hashable) -> None:
         ledger = self.cache.ledger
         writer = ledger.current()
-        record = Record(ledger) if writer is None else writer
+        record = writer
         names: dict[Hashable, int] = {}
         if callable(value):
             if query is None or not query.has_data:
                 return
             names.update(query.identities)
+            record = record or Record(ledger)
             with recording(record):
                 value = value(query.data)
-        if value is skip or ledger.dooms(names) or record.is_doomed:
+        if record is not None:
+            if record.is_doomed:
+                return
+            names.update(record.names)
+        if value is skip or ledger.dooms(names):
             return
-        names.update(record.names)
         if identity is not UNSET:
             names[identity] = ledger.epoch
         frozen = freeze(key)
