@@ -38,7 +38,11 @@ class AskingMethods:
     _misses: int
 
     @overload
-    async def query(self, key: Options[Any, R], *, swr: bool = ...) -> R: ...
+    async def query(self, key: Options[object, R], *, swr: bool = ...) -> R: ...
+    @overload
+    async def query(
+        self, key: QueryKey, fn: Skip = ..., *, swr: bool = ..., **options: Unpack[QueryOptions]
+    ) -> Any: ...
     @overload
     async def query(
         self, key: QueryKey, fn: AsyncFn[T] | Skip, *, swr: bool = ..., **options: Unpack[QueryOptions]
@@ -47,8 +51,6 @@ class AskingMethods:
     async def query(
         self, key: QueryKey, fn: PlainFn[T] | Skip, *, swr: bool = ..., **options: Unpack[QueryOptions]
     ) -> T: ...
-    @overload
-    async def query(self, key: QueryKey, *, swr: bool = ..., **options: Unpack[QueryOptions]) -> Any: ...
     async def query(
         self, key: Any, fn: Any = UNSET, *, stale_time: Any = UNSET, swr: bool = False, **options: Any
     ) -> Any:
@@ -145,7 +147,7 @@ class AskingMethods:
         return self._built(call), source
 
     @overload
-    def prefetch(self, key: Options[Any, Any]) -> Pending: ...
+    def prefetch(self, key: Options[object, object]) -> Pending: ...
     @overload
     def prefetch(self, key: QueryKey, fn: Fn[Any] | Skip = ..., **options: Unpack[QueryOptions]) -> Pending: ...
     def prefetch(self, key: Any, fn: Any = UNSET, **options: Any) -> Pending:
@@ -182,13 +184,13 @@ class AskingMethods:
         return Pending(ledger, [] if waiter is None else [(query, waiter)], never_raises=True)
 
     @overload
-    def observe(self, key: Options[Any, R]) -> Observation[R]: ...
+    def observe(self, key: Options[object, R]) -> Observation[R]: ...
+    @overload
+    def observe(self, key: QueryKey, fn: Skip = ..., **options: Unpack[QueryOptions]) -> Observation[Any]: ...
     @overload
     def observe(self, key: QueryKey, fn: AsyncFn[T] | Skip, **options: Unpack[QueryOptions]) -> Observation[T]: ...
     @overload
     def observe(self, key: QueryKey, fn: PlainFn[T] | Skip, **options: Unpack[QueryOptions]) -> Observation[T]: ...
-    @overload
-    def observe(self, key: QueryKey, **options: Unpack[QueryOptions]) -> Observation[Any]: ...
     def observe(self, key: Any, fn: Any = UNSET, **options: Any) -> Observation[Any]:
         """Follow a key: iterate over its results, the present one first, then one after each change.
 

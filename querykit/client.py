@@ -104,9 +104,9 @@ class QueryClient(AskingMethods, BulkMethods):
     # Reading and writing
 
     @overload
-    def get_query_data(self, key: Options[T, Any], default: None = None) -> T | None: ...
+    def get_query_data(self, key: Options[T, object], default: None = None) -> T | None: ...
     @overload
-    def get_query_data(self, key: Options[T, Any], default: R) -> T | R: ...
+    def get_query_data(self, key: Options[T, object], default: R) -> T | R: ...
     @overload
     def get_query_data(self, key: QueryKey, default: Any = None) -> Any: ...
     def get_query_data(self, key: Any, default: Any = None) -> Any:
@@ -128,7 +128,11 @@ class QueryClient(AskingMethods, BulkMethods):
             query.spread()
         return query.data
 
-    def get_query_state(self, key: QueryKey | Options[T, Any]) -> QueryState[T] | None:
+    @overload
+    def get_query_state(self, key: Options[T, object]) -> QueryState[T] | None: ...
+    @overload
+    def get_query_state(self, key: QueryKey) -> QueryState[Any] | None: ...
+    def get_query_state(self, key: Any) -> QueryState[Any] | None:
         """Return a snapshot of a query's state, or None if the key is not in the cache."""
         query = self._find_one(key)
         if query is None:
@@ -137,7 +141,12 @@ class QueryClient(AskingMethods, BulkMethods):
         return query.state
 
     def set_query_data(
-        self, key: QueryKey | Options[Any, Any], value: Any, *, age: Seconds = 0, identity: Hashable = UNSET
+        self,
+        key: QueryKey | Options[object, object],
+        value: object | Callable[[Any], object],
+        *,
+        age: Seconds = 0,
+        identity: Hashable = UNSET,
     ) -> None:
         """Write the data of a key. A running fetch of it is out of date and cancelled; its callers get this data.
 
@@ -168,7 +177,7 @@ class QueryClient(AskingMethods, BulkMethods):
         self,
         key: QueryKey | Unset = UNSET,
         *,
-        updater: Any,
+        updater: object | Callable[[Any], object],
         age: Seconds = 0,
         **filters: Unpack[QueryFilters],
     ) -> None:

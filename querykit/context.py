@@ -9,6 +9,7 @@ from querykit.state import NO_DATA, NoData
 __all__ = ["ContextClient", "QueryContext"]
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class ContextClient(Protocol):
@@ -43,8 +44,11 @@ class Previous(Protocol):
         ...
 
 
-class QueryContext(Generic[T]):
+class QueryContext(Generic[T_co]):
     """Passed to a query function that has one required positional parameter; a new one for each attempt.
+
+    Write it as `QueryContext[<the data's type>]`, or `QueryContext[object]` where no old data is read: with
+    `Any` in there mypy takes the function's result for `Any` too.
 
     Attributes:
         client: the client, as far as a query function may use it.
@@ -71,7 +75,7 @@ class QueryContext(Generic[T]):
         self._previous = previous
 
     @property
-    def previous_data(self) -> T | None:
+    def previous_data(self) -> T_co | None:
         """The data that the entry has now, or None; what is returned then belongs to its identities too."""
         data: Any = self._previous.read_old()[0]
         return None if data is NO_DATA else data
@@ -86,6 +90,7 @@ class QueryContext(Generic[T]):
         return f"<QueryContext of {self.query_key!r}>"
 
 
-AsyncFn = Callable[[], Awaitable[T]] | Callable[[QueryContext[T]], Awaitable[T]]
-PlainFn = Callable[[], T] | Callable[[QueryContext[T]], T]
+# The context's type is not bound to T: a function may return a wider type than it reads.
+AsyncFn = Callable[[], Awaitable[T]] | Callable[[QueryContext[Any]], Awaitable[T]]
+PlainFn = Callable[[], T] | Callable[[QueryContext[Any]], T]
 Fn = AsyncFn[T] | PlainFn[T]

@@ -14,7 +14,8 @@ from querykit.state import UNSET, Skip, StaleTime, Unset
 __all__ = ["DefaultOptions", "Options", "QueryOptions", "Seconds", "query_options"]
 
 T = TypeVar("T")
-R = TypeVar("R")
+T_co = TypeVar("T_co", covariant=True)
+R_co = TypeVar("R_co", covariant=True)
 S = TypeVar("S")
 
 Seconds: TypeAlias = float | timedelta
@@ -287,7 +288,7 @@ def _assemble(given: dict[str, Any]) -> ResolvedOptions:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Options(Generic[T, R]):
+class Options(Generic[T_co, R_co]):
     """A key with its function and options as one value: see `query_options`.
 
     Attributes:
@@ -298,11 +299,11 @@ class Options(Generic[T, R]):
     """
 
     key: QueryKey
-    fn: Fn[T] | Skip
+    fn: Fn[T_co] | Skip
     options: QueryOptions
-    selector: Callable[[Any], R] | None = None
+    selector: Callable[[Any], R_co] | None = None
 
-    def select(self, f: Callable[[R], S]) -> "Options[T, S]":
+    def select(self, f: Callable[[R_co], S]) -> "Options[T_co, S]":
         """Return the same query seen through `f`: the cache keeps the data, a caller gets `f(data)`.
 
         Example:

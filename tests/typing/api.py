@@ -1,0 +1,411 @@
+"""Every public signature used once, for mypy and pyright to read. Nothing here is run.
+
+A line that must not pass carries an expected error: mypy's `warn_unused_ignores` and pyright's
+`reportUnnecessaryTypeIgnoreComment` fail where it is not needed, so each is verified by both.
+"""
+# pyright: reportUnnecessaryTypeIgnoreComment=true
+# mypy: disable-error-code=unused-awaitable
+# (which `--strict` does not turn on: what has acted need not be awaited, and a user's checker must not ask for it)
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, assert_type
+
+from blinker import Signal
+
+from querykit import (
+    ApiError,
+    CacheEvent,
+    Cause,
+    ClientClosed,
+    ClientStats,
+    DefaultOptions,
+    InvalidBody,
+    MissingQueryFunction,
+    Observation,
+    Options,
+    Pending,
+    Portal,
+    Query,
+    QueryCache,
+    QueryCancelled,
+    QueryClient,
+    QueryContext,
+    QueryCycleError,
+    QueryFilters,
+    QueryKey,
+    QuerykitError,
+    QueryOptions,
+    QueryResult,
+    QueryState,
+    QueryTimeout,
+    RequestTimeout,
+    Subscription,
+    Unreachable,
+    WrongThread,
+    query_options,
+    skip,
+    use_identity,
+)
+from querykit.bulk import RefetchType
+from querykit.context import ContextClient
+from querykit.options import QueryDefaults, Seconds
+from querykit.retry import is_transient
+from querykit.signals import Rule, auth_failed, bind_auth, emit, logged_out, query_updated, token_set
+from querykit.state import FetchStatus, Skip, StaleTime, Status
+
+Pods = list[dict[str, str]]
+
+
+# Query functions: async or plain, with a context or without
+
+
+async def fetch_pods() -> Pods:
+    use_identity(("cluster", "prod"))
+    use_identity(["cluster"])  # type: ignore[arg-type]  # not hashable
+    return []
+
+
+def read_pods() -> Pods:
+    return []
+
+
+async def fetch_in_context(ctx: QueryContext[Pods]) -> Pods:
+    assert_type(ctx.client, ContextClient)
+    assert_type(ctx.query_key, tuple[object, ...])
+    assert_type(ctx.meta, Mapping[str, Any])
+    assert_type(ctx.previous_data, Pods | None)
+    assert_type(ctx.validators, object)
+    assert_type(ctx.stale_time, float | None)
+    ctx.stale_time = 30
+    ctx.new_validators = '"etag"'
+    ctx.previous_data = []  # type: ignore[misc]  # read only
+    assert_type(await ctx.client.query(("nodes",), fetch_pods), Any)
+    assert_type(await ctx.client.prefetch(("nodes",), fetch_pods), None)
+    assert_type(ctx.client.get_query_data(("nodes",)), Any)
+    ctx.client.set_query_data(("nodes",), [])
+    ctx.client.invalidate_queries(("nodes",))
+    await ctx.client.aclose()  # type: ignore[attr-defined]  # not a query function's business
+    return []
+
+
+def read_in_context(ctx: QueryContext[object]) -> Pods:
+    assert_type(ctx.previous_data, object | None)
+    return []
+
+
+async def fetch_with_two(cluster: str, namespace: str) -> Pods:
+    return [{cluster: namespace}]
+
+
+def is_wider(ctx: QueryContext[Pods]) -> QueryContext[object]:
+    return ctx
+
+
+# Options: the data's type flows from the function to the result
+
+
+def options() -> None:
+    assert_type(query_options(("pods",), fetch_pods), Options[Pods, Pods])
+    assert_type(query_options(("pods",), read_pods), Options[Pods, Pods])
+    assert_type(query_options(("pods",), fetch_in_context), Options[Pods, Pods])
+    assert_type(query_options(("pods",), read_in_context), Options[Pods, Pods])
+    assert_type(query_options(("pods",), lambda: 1), Options[int, int])
+    query_options("pods", fetch_pods)  # type: ignore[call-overload]  # a key is a tuple
+    query_options(("pods",), 1)  # type: ignore[call-overload]  # a function is callable
+    query_options(("pods",), fetch_with_two)  # type: ignore[arg-type]  # it takes a context at most
+    query_options(("pods",), fetch_pods, fresh=1)  # type: ignore[call-overload]  # no such option
+
+    pods = query_options(("pods",), fetch_pods, stale_time=30)
+    assert_type(pods.key, QueryKey)
+    assert_type(pods.options, QueryOptions)
+    assert_type(pods.select(len), Options[Pods, int])
+    assert_type(pods.select(lambda data: data[0]), Options[Pods, dict[str, str]])
+    assert_type(pods.select(len).select(str), Options[Pods, str])
+    pods.select(str.upper)  # type: ignore[arg-type]  # it takes the data
+
+
+def every_option() -> QueryOptions:
+    def wants(failures: int, error: BaseException) -> bool:
+        return failures < 3 and is_transient(error, also=(LookupError,))
+
+    def waits(failures: int, error: BaseException) -> float:
+        return failures if isinstance(error, ApiError) else 1.5
+
+    for retry in (3, math.inf, False, wants):
+        query_options(("pods",), read_pods, retry=retry)
+    for delay in (0.5, timedelta(seconds=1), waits, None):
+        query_options(("pods",), read_pods, retry_delay=delay)
+    query_options(("pods",), read_pods, stale_time="stale")  # type: ignore[call-overload]
+    query_options(("pods",), read_pods, gc_time="5 min")  # type: ignore[call-overload]
+    query_options(("pods",), read_pods, timeout="5 s")  # type: ignore[call-overload]
+    query_options(("pods",), read_pods, retry=lambda error: True)  # type: ignore[arg-type,misc]
+    query_options(("pods",), read_pods, retry_on=ValueError())  # type: ignore[call-overload]
+    query_options(("pods",), read_pods, identity=[])  # type: ignore[call-overload]
+    query_options(("pods",), read_pods, tags=1)  # type: ignore[call-overload]
+    query_options(("pods",), read_pods, structural_sharing="no")  # type: ignore[call-overload]
+    return {
+        "stale_time": "static",
+        "gc_time": timedelta(minutes=5),
+        "retry": wants,
+        "retry_delay": waits,
+        "retry_on": (LookupError,),
+        "timeout": None,
+        "stale_if_error": 60,
+        "initial_data": list[str],
+        "initial_data_age": 3,
+        "identity": ("cluster", "prod"),
+        "tags": {"pods"},
+        "meta": {"why": "test"},
+        "structural_sharing": False,
+    }
+
+
+# The client: made, opened, closed
+
+
+async def life() -> None:
+    queries: QueryDefaults = {"stale_time": 30, "fn": fetch_pods}
+    defaults: DefaultOptions = {"queries": queries}
+    wrong: DefaultOptions = {"queries": {"stale_tme": 30}}  # type: ignore[typeddict-unknown-key]
+    made = QueryClient(
+        default_options=defaults or wrong,
+        max_entries=math.inf,
+        close_timeout=timedelta(seconds=1),
+        clock=lambda: 0.0,
+        sleep=asyncio.sleep,
+        jitter=lambda longest: longest / 2,
+        report=lambda message, error: None,
+    )
+    QueryClient({})  # type: ignore[call-arg]  # by name only
+    async with made as client:
+        assert_type(client, QueryClient)
+        assert_type(client.portal, Portal)
+        assert_type(client.cache, QueryCache)
+        assert_type(client.stats(), ClientStats)
+        assert_type(client.stats().hits, int)
+        assert_type(client.own(fetch_pods(), "fetch"), asyncio.Task[Pods])
+    assert_type(await client.aclose(), None)
+
+
+# Asking for data
+
+
+async def query(client: QueryClient, *, enabled: bool) -> None:
+    assert_type(await client.query(("pods",), fetch_pods), Pods)
+    assert_type(await client.query(("pods",), read_pods), Pods)
+    assert_type(await client.query(("pods",), fetch_in_context), Pods)
+    assert_type(await client.query(("pods",), read_in_context), Pods)
+    assert_type(await client.query(("pods",), lambda: 1), int)
+    assert_type(await client.query(("pods",), lambda: fetch_pods()), Pods)
+    assert_type(await client.query(("pods",), fetch_pods if enabled else skip), Pods)
+    assert_type(await client.query(("pods",), read_pods if enabled else skip), Pods)
+    assert_type(await client.query(("pods",), fetch_pods, swr=True, stale_time=30, gc_time=timedelta(hours=1)), Pods)
+    assert_type(await client.query(("pods", "prod", 1, {"limit": 5})), Any)
+    assert_type(await client.query(("pods",), skip), Any)
+    await client.query("pods", fetch_pods)  # type: ignore[call-overload]
+    await client.query(["pods"], fetch_pods)  # type: ignore[call-overload]
+    await client.query(None, fetch_pods)  # type: ignore[call-overload]
+    await client.query(("pods",), fetch_pods())  # type: ignore[call-overload]  # the function, not its result
+    await client.query(("pods",), fetch_with_two)  # type: ignore[arg-type]
+    await client.query(("pods",), fetch_pods, stale_time="soon")  # type: ignore[call-overload]
+    await client.query(("pods",), fetch_pods, fresh=1)  # type: ignore[call-overload]
+
+    pods = query_options(("pods",), fetch_pods)
+    assert_type(await client.query(pods), Pods)
+    assert_type(await client.query(pods, swr=True), Pods)
+    assert_type(await client.query(pods.select(len)), int)
+    await client.query(pods, read_pods)  # type: ignore[call-overload]  # the options have a function
+
+    async with asyncio.TaskGroup() as group:
+        assert_type(group.create_task(client.query(("pods",), fetch_pods)), asyncio.Task[Pods])
+
+
+async def prefetch(client: QueryClient, *, enabled: bool) -> None:
+    assert_type(client.prefetch(("pods",), fetch_pods, stale_time=3), Pending)
+    assert_type(await client.prefetch(("pods",), read_in_context), None)
+    client.prefetch(("pods",), fetch_in_context if enabled else skip)
+    client.prefetch(query_options(("pods",), fetch_pods).select(len))
+    client.prefetch("pods", fetch_pods)  # type: ignore[call-overload]
+    async with asyncio.TaskGroup() as group:
+        assert_type(group.create_task(client.prefetch(("pods",))), asyncio.Task[None])
+
+
+async def observe(client: QueryClient, *, enabled: bool) -> None:
+    assert_type(client.observe(("pods",), fetch_pods), Observation[Pods])
+    assert_type(client.observe(("pods",), read_pods), Observation[Pods])
+    assert_type(client.observe(("pods",), fetch_in_context), Observation[Pods])
+    assert_type(client.observe(("pods",), read_in_context, stale_time="http"), Observation[Pods])
+    assert_type(client.observe(("pods",), fetch_pods if enabled else skip), Observation[Pods])
+    assert_type(client.observe(query_options(("pods",), fetch_pods)), Observation[Pods])
+    assert_type(client.observe(query_options(("pods",), fetch_pods).select(len)), Observation[int])
+    assert_type(client.observe(("pods",)), Observation[Any])
+    client.observe("pods", fetch_pods)  # type: ignore[call-overload]
+    async with client.observe(("pods",), fetch_pods) as results:
+        assert_type(results, Observation[Pods])
+        async for result in results:
+            read_result(result)
+        assert_type(results.result, QueryResult[Pods])
+        assert_type(await results.refetch(), None)
+        results.close()
+
+
+def read_result(result: QueryResult[Pods]) -> QueryState[Pods]:
+    assert_type(result.data, Pods | None)
+    assert_type(result.has_data, bool)
+    assert_type(result.data_updated_at, float | None)
+    assert_type(result.data_update_count, int)
+    assert_type(result.error, BaseException | None)
+    assert_type(result.error_updated_at, float | None)
+    assert_type(result.error_update_count, int)
+    assert_type(result.fetch_failure_count, int)
+    assert_type(result.fetch_failure_reason, BaseException | None)
+    assert_type(result.is_invalidated, bool)
+    assert_type(result.status, Status)
+    assert_type(result.fetch_status, FetchStatus)
+    assert_type(result.is_stale, bool)
+    assert_type(result.is_pending, bool)
+    assert_type(result.is_success, bool)
+    assert_type(result.is_error, bool)
+    assert_type(result.is_fetching, bool)
+    assert_type(result.is_loading, bool)
+    assert_type(result.is_refetching, bool)
+    result.data = []  # type: ignore[misc]  # a snapshot
+    return result
+
+
+# Reading and writing
+
+
+def read(client: QueryClient) -> None:
+    pods = query_options(("pods",), fetch_pods)
+    assert_type(client.get_query_data(("pods",)), Any)
+    assert_type(client.get_query_data(("pods",), "none"), Any)
+    assert_type(client.get_query_data(pods), Pods | None)
+    assert_type(client.get_query_data(pods, 0), Pods | int)
+    assert_type(client.get_query_data(pods.select(len)), Pods | None)
+    assert_type(client.get_query_state(("pods",)), QueryState[Any] | None)
+    assert_type(client.get_query_state(pods), QueryState[Pods] | None)
+    assert_type(client.get_queries_data(("pods",)), list[tuple[QueryKey, Any]])
+    client.get_query_data("pods")  # type: ignore[call-overload]
+    client.get_query_state("pods")  # type: ignore[call-overload]
+
+
+def write(client: QueryClient) -> None:
+    client.set_query_data(("pods",), [], age=30, identity=("cluster", "prod"))
+    client.set_query_data(query_options(("pods",), fetch_pods), lambda data: skip if data else [])
+    client.set_queries_data(("pods",), updater=lambda data: data[:1], age=timedelta(seconds=1), type="active")
+    client.set_query_data(("pods",))  # type: ignore[call-arg]
+    client.set_query_data("pods", [])  # type: ignore[arg-type]
+    client.set_query_data(("pods",), [], age="old")  # type: ignore[arg-type]
+
+
+# Filters
+
+
+async def change(client: QueryClient) -> None:
+    every: QueryFilters = {
+        "exact": False,
+        "type": "all",
+        "stale": True,
+        "fetch_status": "idle",
+        "predicate": lambda query: query.is_active,
+        "tags": ["pods"],
+    }
+    kind: RefetchType = "inactive"
+    client.invalidate_queries()
+    assert_type(client.invalidate_queries(("pods",), exact=True), Pending)
+    assert_type(await client.invalidate_queries(refetch_type=kind, cancel_refetch=False, **every), None)
+    assert_type(client.refetch_queries(("pods",), cancel_refetch=False, throw_on_error=True, stale=True), Pending)
+    assert_type(client.cancel_queries(("pods",), fetch_status="fetching"), Pending)
+    assert_type(client.remove_queries(("pods",), tags=("pods",)), Pending)
+    assert_type(client.reset_queries(("pods",), throw_on_error=True, type="inactive"), Pending)
+    assert_type(client.clear(), Pending)
+    assert_type(client.is_fetching(predicate=lambda query: not query.tags), int)
+    client.invalidate_queries(None)  # type: ignore[arg-type]  # omitted means all, None never does
+    client.invalidate_queries("pods")  # type: ignore[arg-type]
+    client.remove_queries(["pods"])  # type: ignore[arg-type]
+    client.remove_queries(("pods",), type="some")  # type: ignore[arg-type]
+    client.remove_queries(("pods",), stale=None)  # type: ignore[arg-type]
+    client.remove_queries(("pods",), key_prefix=True)  # type: ignore[call-arg]
+    client.refetch_queries(("pods",), refetch_type="all")  # type: ignore[call-arg]
+
+
+# Defaults, identities, events
+
+
+def defaults(client: QueryClient) -> None:
+    client.set_query_defaults(("pods",), stale_time=30, fn=fetch_pods)
+    assert_type(client.get_query_defaults(("pods",)), QueryDefaults)
+    client.set_query_defaults(("pods",), stale_tme=30)  # type: ignore[call-arg]
+    assert_type(client.forget(("cluster", "prod"), restart=True), Pending)
+    client.forget(["cluster", "prod"])  # type: ignore[arg-type]
+
+
+def listen(client: QueryClient) -> None:
+    def hear(event: CacheEvent) -> None:
+        assert_type(event.query, Query)
+        assert_type(event.query.key, QueryKey)
+        assert_type(event.query.state, QueryState[Any])
+        assert_type(event.cause, Cause)
+
+    with client.cache.subscribe(hear) as undo:
+        assert_type(undo, Subscription)
+        undo()
+    assert_type([query.key for query in client.cache], list[QueryKey])
+    assert_type(client.cache.find(("pods",)), Query | None)
+    client.cache.subscribe(None)  # type: ignore[arg-type]
+
+
+def signals(client: QueryClient) -> None:
+    def cluster_me(cluster: str, **_: object) -> QueryKey | None:
+        return ("clusterMe", cluster) if cluster else None
+
+    def hear(sender: object, event: CacheEvent) -> None:
+        assert_type((sender, event), tuple[object, CacheEvent])
+
+    rules: list[Rule] = [("pods",), cluster_me]
+    assert_type(client.on(token_set, invalidate=rules[1], exact=True), Subscription)
+    client.on(logged_out, remove=("auth",), sender=client)
+    client.on(Signal(), remove=cluster_me)
+    client.on(token_set, remove="auth")  # type: ignore[arg-type]
+    assert_type(bind_auth(client), Subscription)
+    emit(auth_failed, client, cluster="prod", error=ApiError("no", status=401))
+    query_updated.connect(hear)
+
+
+# From other threads
+
+
+def elsewhere(client: QueryClient) -> None:
+    assert_type(client.portal.call(fetch_pods), Pods)
+    assert_type(client.portal.call(client.stats), ClientStats)
+    assert_type(client.portal.call(client.invalidate_queries, ("pods",)), None)
+    client.portal.call(fetch_with_two, "prod")  # type: ignore[call-overload]
+
+
+# Errors, and the types that options are made of
+
+
+def errors() -> None:
+    error = ApiError("no", status=404, reason="NotFound", details={}, url="http://a", method="GET", retry_after=3)
+    assert_type(error.status, int | None)
+    assert_type(error.details, Mapping[str, Any] | None)
+    assert_type(error.retry_after, float | None)
+    assert_type(QueryCancelled(("pods",)).key, QueryKey)
+    assert_type(QueryTimeout(("pods",), 3).timeout, float)
+    assert_type(QueryCycleError([("a",), ("b",)]).keys, tuple[QueryKey, ...])
+    answers: list[ApiError] = [RequestTimeout("slow"), Unreachable("away"), InvalidBody("bad")]
+    all_of_them: list[QuerykitError] = [*answers, ClientClosed(), WrongThread(), MissingQueryFunction()]
+    also: list[Exception] = [QueryTimeout(("pods",), 3), *all_of_them]
+    timeouts: list[TimeoutError] = [QueryTimeout(("pods",), 3)]
+    cancelled: asyncio.CancelledError = QueryCancelled(("pods",))  # type: ignore[assignment]
+    assert_type((also, timeouts, cancelled)[1], list[TimeoutError])
+    ApiError("no", 404)  # type: ignore[call-arg]  # by name only
+
+
+def types(seconds: Seconds, stale_time: StaleTime, marker: Skip) -> Callable[[], object]:
+    seconds = timedelta(seconds=1) if stale_time == "http" else seconds
+    return lambda: (seconds, marker is skip)
