@@ -25,6 +25,7 @@ _TRANSIENT: Final = (ConnectionError, TimeoutError, aiohttp.ClientConnectionErro
 _CERTIFICATE: Final = (
     ssl.SSLCertVerificationError,
     aiohttp.ClientConnectorCertificateError,
+    aiohttp.ServerFingerprintMismatch,
     ssl.CertificateError,
 )
 
