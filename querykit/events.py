@@ -82,12 +82,25 @@ class Delivery:
 
     A change made by a listener is applied at once and told after the present event, in order, before the
     outermost call returns. A listener that raises is reported and disturbs neither the others nor the cache.
+    Within `with delivery:` nothing is told: a change of several steps is whole before anybody sees it.
     """
 
     def __init__(self, report: Report) -> None:
         self._report = report
         self._queue: deque[Callable[[], None]] = deque()
-        self._delivering = False
+        self._depth = 0
+
+    def __enter__(self) -> None:
+        self._depth += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            while self._depth == 1 and self._queue:
+                outside(self._queue.popleft())
+        finally:
+            self._depth -= 1
 
     def post(self, listeners: Listeners[E], event: E, what: str) -> None:
         """Tell `event` to each of `listeners`, each by itself; `what` names the event in a report."""
@@ -96,16 +109,8 @@ class Delivery:
 
     def call(self, deliver: Callable[[], None]) -> None:
         """Run `deliver` after what is being delivered now, outside of every record."""
-        self._queue.append(deliver)
-        if self._delivering:
-            return
-        self._delivering = True
-        try:
-            while self._queue:
-                outside(self._queue.popleft())
-        finally:
-            self._delivering = False
-            self._queue.clear()
+        with self:
+            self._queue.append(deliver)
 
     def _tell(self, listeners: Listeners[E], event: E, what: str) -> None:
         for token, callback in listeners.active():
