@@ -116,8 +116,8 @@ class QueryCache:
         elif filters.key is not None:
             found = self._index.under(filters.key)
         elif filters.tags:
-            carriers: list[dict[Query, None]] = [self._by_tag.get(tag, {}) for tag in filters.tags]
-            found = list(sorted(carriers, key=len)[0])
+            rarest: dict[Query, None] = min((self._by_tag.get(tag, {}) for tag in filters.tags), key=len)
+            found = list(rarest)
         else:
             found = list(self.entries.values())
         if filters.is_key_alone:

@@ -36,7 +36,7 @@ class Call:
         Raises:
             TypeError: the function needs more than one argument.
         """
-        fn = self.fn
+        fn: Fn[Any] | Skip | Unset = self.fn
         if isinstance(fn, Unset) and query is not None and query.source is not None:
             fn = query.source.fn
         return None if isinstance(fn, (Unset, Skip)) else make_source(fn, self.options)
@@ -44,7 +44,7 @@ class Call:
     def missing(self) -> MissingQueryFunction:
         """Return the error that says that there is nothing to fetch with."""
         why = "its function is `skip`" if self.fn is skip else "no query function was given"
-        return MissingQueryFunction(f"there is no data for {self.key!r} and {why}: pass fn, or set a default for it")
+        return MissingQueryFunction(f"there is no fresh data for {self.key!r} and {why}: pass fn, or set a default for it")
 
 
 def make_call(defaults: Defaults, key: object, fn: Any, given: dict[str, Any]) -> Call:
@@ -80,6 +80,7 @@ class Mounting:
     def __init__(self, runtime: Runtime, cache: QueryCache, call: Call, build: Callable[[Call], Query]) -> None:
         self.ledger = cache.ledger
         self.now = cache.now
+        self._cache = cache
         self._runtime = runtime
         self._call = call
         self._build = build
@@ -88,22 +89,28 @@ class Mounting:
         """Attach to the query; fetch it if it is not fresh and there is a function."""
         self._runtime.check()
         self._runtime.bound_loop()
-        query = self._build(self._call)
-        source = self._call.source(query)
-        query.attach(follower)
-        if source is not None and not query.is_fresh(self._call.options.stale_time, self.now()):
-            query.mount(source)
+        source = self._source()
+        with self._cache.delivery:
+            query = self._build(self._call)
+            query.attach(follower)
+            if source is not None:
+                query.mount(source, wanted=not query.is_fresh(self._call.options.stale_time, self.now()))
         return query
 
     def refetch(self) -> Coroutine[Any, Any, None]:
         """Ask for a new answer, as a caller does who finds nothing fresh."""
         self._runtime.check()
-        query = self._build(self._call)
-        source = self._call.source(query)
+        source = self._source()
         if source is None:
             raise self._call.missing()
-        waiter = begin(query, source, self.ledger)
+        with self._cache.delivery:
+            query = self._build(self._call)
+            waiter = begin(query, source, self.ledger)
+            query.settle_down()
         return Pending(self.ledger, [] if waiter is None else [(query, waiter)])
+
+    def _source(self) -> Source | None:
+        return self._call.source(self._cache.entries.get(self._call.frozen))
 
     def in_thread(self, callback: Callable[[], None]) -> None:
         """Call back in the client's thread: the garbage collector may run in any."""

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import aiohttp
 
 from querykit.context import Previous, QueryContext
-from querykit.errors import QueryTimeout
+from querykit.errors import QueryCancelled, QueryTimeout
 from querykit.flight import Flight
 from querykit.keys import QueryKey
 from querykit.owner import Owner
@@ -43,8 +43,9 @@ async def fetch(
         Exception: what the last attempt raised.
     """
     options = flight.source.options
+    limit = asyncio.timeout(None if options.timeout == math.inf else options.timeout)
     try:
-        async with asyncio.timeout(options.timeout) as limit:
+        async with limit:
             return await attempt(
                 lambda: _attempt(flight, query, owner),
                 options.retry,
@@ -60,6 +61,8 @@ async def fetch(
 
 
 async def _attempt(flight: Flight, query: Fetched, owner: Owner[Any]) -> tuple[object, QueryContext[Any]]:
+    if not flight.is_running:  # doomed while it waited for this retry
+        raise QueryCancelled(query.key, "doomed")
     source = flight.source
     context: QueryContext[Any] = QueryContext(owner.client, query.key, source.options.meta, query)
     fn: Callable[..., Any] = source.fn

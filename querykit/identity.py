@@ -5,8 +5,10 @@ names it with `use_identity`; the record remembers the epoch at which it first d
 stamps it with a newer epoch: whatever was computed under an older one is refused from then on.
 """
 
+import asyncio
+import threading
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Hashable, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import ParamSpec, Protocol, TypeVar
@@ -18,6 +20,15 @@ R = TypeVar("R")
 
 Identities = Mapping[Hashable, int]
 """Identities, each with the epoch at which it was first used."""
+
+
+def merged(*several: Identities) -> dict[Hashable, int]:
+    """Return the identities of data that was made from several; the earlier use of one counts."""
+    names: dict[Hashable, int] = {}
+    for identities in several:
+        for identity, epoch in tuple(identities.items()):
+            names[identity] = min(epoch, names.get(identity, epoch))
+    return names
 
 
 class Holder(Protocol):
@@ -38,18 +49,32 @@ class Record:
     Attributes:
         ledger: the ledger of the client it runs for.
         began: the epoch at which it began.
-        holder: what is told when one of its identities is forgotten, if anything.
+        counts_from_its_beginning: whether what it writes counts as begun with it: so for a fetch, whose answer
+            would too.
+        was_told: whether the own error of a doomed fetch was raised in it: what it raises then is told as well.
         names: the identities used so far, each with the epoch of its first use.
     """
 
-    __slots__ = ("__weakref__", "began", "holder", "ledger", "names")
+    __slots__ = ("__weakref__", "_holder", "began", "counts_from_its_beginning", "ledger", "names", "was_told")
 
-    def __init__(self, ledger: "Ledger", holder: Holder | None = None) -> None:
+    def __init__(self, ledger: "Ledger") -> None:
         self.ledger = ledger
         self.began = ledger.tick()
-        self.holder = holder
+        self.counts_from_its_beginning = False
+        self.was_told = False
         self.names: dict[Hashable, int] = {}
+        self._holder: Callable[[], Holder | None] = _nobody
         ledger.living.add(self)
+
+    @property
+    def holder(self) -> Holder | None:
+        """What is told when one of its identities is forgotten: the fetch that it is of, while that lives."""
+        return self._holder()
+
+    def belongs_to(self, holder: Holder) -> None:
+        """Let a fetch be told of what is forgotten; it holds this record, so this one does not hold it."""
+        self._holder = weakref.ref(holder)
+        self.counts_from_its_beginning = True
 
     def name(self, identity: Hashable) -> None:
         """Note the use of `identity` now; an earlier use of it counts for more."""
@@ -58,16 +83,10 @@ class Record:
 
     def take_on(self, identities: Identities) -> None:
         """Take on the identities of data that was read, with their epochs: the earlier wins."""
+        names = self.names
         for identity, epoch in tuple(identities.items()):
-            if self.names.get(identity, epoch) >= epoch:
-                self.names[identity] = epoch
-                if self.holder is not None and self.holder.uses(identity):
-                    self.ledger.index(identity, self.holder)
-
-    @property
-    def counts_from_its_beginning(self) -> bool:
-        """Whether what it writes counts as begun with it: so for a fetch, whose answer would too."""
-        return self.holder is not None
+            if names.get(identity, epoch + 1) > epoch:
+                self.ledger.note(self, identity, epoch)
 
     def enter(self) -> None:
         """Make this the running record of the present context."""
@@ -79,8 +98,14 @@ class Record:
         return self.ledger.dooms(self.names)
 
 
+def _nobody() -> None:
+    """Return the holder of a record that has none."""
+
+
 class Ledger:
     """One client's epochs: a counter that every event raises, and the identities stamped with it.
+
+    Threads name identities too, so that names and the index change behind a lock; all else is the loop's.
 
     Attributes:
         epoch: the number of the last event.
@@ -92,6 +117,7 @@ class Ledger:
         self.living: weakref.WeakSet[Record] = weakref.WeakSet()
         self._stamps: dict[Hashable, int] = {}
         self._holders: dict[Hashable, set[Holder]] = {}
+        self._lock = threading.RLock()
 
     def tick(self) -> int:
         """Return a new epoch, later than all others."""
@@ -103,23 +129,47 @@ class Ledger:
         return min((record.began for record in tuple(self.living)), default=self.epoch)
 
     def current(self) -> Record | None:
-        """Return the running record if it is one of this ledger."""
+        """Return the record of what runs now, if it is one of this ledger.
+
+        A plain loop callback carries the record of who scheduled it, and yet is outside of what that one does:
+        it runs in no task.
+        """
+        record = self.carried()
+        return None if record is None or _in_plain_callback() else record
+
+    def carried(self) -> Record | None:
+        """Return the record that names and dooms what runs now; a plain callback's counts here."""
         record = _record.get()
         return record if record is not None and record.ledger is self else None
+
+    def written_by(self) -> Identities | None:
+        """Return the identities of a plain value that is set now; None where its writer is doomed.
+
+        Two clients' epochs cannot be compared: what another client's callable used, it uses here now.
+        """
+        record = _record.get()
+        if record is None:
+            return {}
+        if record.is_doomed:
+            return None
+        return record.names if record.ledger is self else dict.fromkeys(tuple(record.names), self.epoch)
 
     def spread(self, identities: Identities) -> None:
         """Let the running record, if any, take on what it has read here.
 
-        The record of another client's callable names them now, since two clients' epochs cannot be compared.
+        Two clients' epochs cannot be compared: the record of another client's callable has used them since it
+        began.
         """
         record = _record.get()
-        if record is None:
-            return
-        if record.ledger is self:
-            record.take_on(identities)
-        else:
-            for identity in tuple(identities):
-                record.name(identity)
+        if record is not None:
+            ours = record.ledger is self
+            record.take_on(identities if ours else dict.fromkeys(tuple(identities), record.began))
+
+    def tell(self) -> None:
+        """Let the running record, if any, have been told of a doomed fetch's own error."""
+        record = _record.get()
+        if record is not None:
+            record.was_told = True
 
     def dooms(self, names: Identities) -> bool:
         """Whether any of `names` was forgotten after the epoch beside it."""
@@ -130,21 +180,33 @@ class Ledger:
         """Forget `identity`: what named it until now is doomed. Return the holders to be told."""
         oldest = self.oldest()
         self._stamps = {name: epoch for name, epoch in self._stamps.items() if epoch >= oldest}
-        self._stamps[identity] = self.tick()
-        return [holder for holder in self._holders.pop(identity, ()) if holder.uses(identity)]
+        with self._lock:
+            self._stamps[identity] = self.tick()
+            holders = self._holders.pop(identity, set())
+        return [holder for holder in tuple(holders) if holder.uses(identity)]
+
+    def note(self, record: Record, identity: Hashable, epoch: int) -> None:
+        """Let `record` have used `identity` since `epoch`, or earlier, and make its holder findable by it."""
+        with self._lock:
+            record.names[identity] = min(epoch, record.names.get(identity, epoch))
+            holder = record.holder
+            if holder is not None and holder.uses(identity):
+                self.index(identity, holder)
 
     def index(self, identity: Hashable, holder: Holder) -> None:
         """Make `holder` findable by an identity that it uses."""
-        self._holders.setdefault(identity, set()).add(holder)
+        with self._lock:
+            self._holders.setdefault(identity, set()).add(holder)
 
     def unindex(self, identities: Iterable[Hashable], holder: Holder) -> None:
         """Take `holder` out where it no longer uses the identity."""
-        for identity in tuple(identities):
-            holders = self._holders.get(identity)
-            if holders is not None and not holder.uses(identity):
-                holders.discard(holder)
-                if not holders:
-                    del self._holders[identity]
+        with self._lock:
+            for identity in tuple(identities):
+                holders = self._holders.get(identity)
+                if holders is not None and not holder.uses(identity):
+                    holders.discard(holder)
+                    if not holders:
+                        del self._holders[identity]
 
 
 _record: ContextVar[Record | None] = ContextVar("querykit_record", default=None)
@@ -175,7 +237,7 @@ def use_identity(identity: Hashable) -> None:
 
 
 @contextmanager
-def recording(record: Record | None) -> Iterator[None]:
+def recording(record: Record | None) -> Generator[None, None, None]:
     """Run the block under `record`, or outside of every record."""
     token = _record.set(record)
     try:
@@ -190,3 +252,10 @@ def outside(callback: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         return callback(*args, **kwargs)
     with recording(None):
         return callback(*args, **kwargs)
+
+
+def _in_plain_callback() -> bool:
+    try:
+        return asyncio.current_task() is None
+    except RuntimeError:  # a thread without a loop: it works for whoever started it
+        return False

@@ -9,46 +9,48 @@ __all__: list[str] = []
 
 T = TypeVar("T")
 
-Node = dict[Any, Any]
+
+class _Node(dict[Any, Any]):
+    """What lies below a key part: values at the parts that end a key, nodes at the others."""
+
+    __slots__ = ()
+
 
 # The place in a node of the value whose key ends there, while longer keys go on.
 _HERE: Final = object()
 
 
 class PrefixIndex(Generic[T]):
-    """Values by key, as a tree with a node for each key part; the last part's value stands in its parent.
-
-    A value is never a dict, so that a leaf and a node are told apart by their type.
-    """
+    """Values by key, as a tree with a node for each key part; the last part's value stands in its parent."""
 
     def __init__(self) -> None:
-        self._root: Node = {}
+        self._root = _Node()
 
     def add(self, key: FrozenKey, value: T) -> None:
         """Put `value` at `key`."""
         node = self._root
         for part in key[:-1]:
             below = node.get(part)
-            if type(below) is not dict:
-                below = node[part] = {} if below is None else {_HERE: below}
+            if not isinstance(below, _Node):
+                below = node[part] = _Node() if below is None else _Node({_HERE: below})
             node = below
         last = key[-1] if key else _HERE
         below = node.get(last)
-        if type(below) is dict:
+        if isinstance(below, _Node):
             below[_HERE] = value
         else:
             node[last] = value
 
     def discard(self, key: FrozenKey) -> None:
         """Take out the value at `key`, if there is one, and the nodes that nothing needs any more."""
-        path: list[tuple[Node, object]] = []
+        path: list[tuple[_Node, object]] = []
         below: Any = self._root
         for part in (*key, _HERE):
-            if type(below) is not dict or part not in below:
+            if not isinstance(below, _Node) or part not in below:
                 break
             path.append((below, part))
             below = below[part]
-        if len(path) < len(key) or not path or type(below) is dict:
+        if len(path) < len(key) or not path or isinstance(below, _Node):
             return
         for node, part in reversed(path):
             del node[part]
@@ -59,7 +61,7 @@ class PrefixIndex(Generic[T]):
         """Return the values whose keys `prefix` matches."""
         nodes: list[Any] = [self._root]
         for part in prefix:
-            nodes = [node[name] for node in nodes if type(node) is dict for name in matching(node, part)]
+            nodes = [node[name] for node in nodes if isinstance(node, _Node) for name in matching(node, part)]
         found: list[T] = []
         for node in nodes:
             found.extend(_leaves(node))
@@ -70,7 +72,7 @@ def _leaves(node: Any) -> Iterator[Any]:
     stack = [node]
     while stack:
         below = stack.pop()
-        if type(below) is dict:
+        if isinstance(below, _Node):
             stack.extend(below.values())
         else:
             yield below

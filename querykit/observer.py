@@ -82,7 +82,7 @@ class Follower:
     __slots__ = ("event", "is_closed", "memo", "query", "stale_time")
 
     def __init__(self, stale_time: StaleTime) -> None:
-        self.stale_time = stale_time
+        self.stale_time: StaleTime = stale_time
         self.query: Query | None = None
         self.event = asyncio.Event()
         self.is_closed = False
@@ -116,7 +116,7 @@ class Observation(Generic[T]):
     def __init__(self, mount: Mount, stale_time: StaleTime, selector: Callable[[Any], T] | None) -> None:
         self._mount = mount
         self._selector = selector
-        self._stale_time = stale_time
+        self._stale_time: StaleTime = stale_time
         self._follower: Follower | None = None
 
     async def __aenter__(self) -> Self:
@@ -175,9 +175,10 @@ class Observation(Generic[T]):
 
     def _attached(self) -> Follower:
         if self._follower is None:
-            self._follower = Follower(self._stale_time)
-            self._follower.query = self._mount.attach(self._follower)
-            self._follower.event.set()
+            follower = Follower(self._stale_time)
+            follower.query = self._mount.attach(follower)
+            follower.event.set()
+            self._follower = follower
         return self._follower
 
     def _selected(self, follower: Follower, query: Query, selector: Callable[[Any], T]) -> dict[str, object]:

@@ -149,10 +149,10 @@ def _retry_delay(value: object, name: str) -> float | DelayRule | None:
 
 
 def _error_types(value: object, name: str) -> tuple[type[BaseException], ...]:
-    types: tuple[Any, ...] = value if isinstance(value, tuple) else (value,)
+    types = cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,)
     if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in types):
         raise TypeError(f"{name} is a tuple of exception classes, not {value!r}")
-    return types
+    return cast("tuple[type[BaseException], ...]", types)
 
 
 def _hashable(value: object, name: str) -> Hashable:
