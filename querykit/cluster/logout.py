@@ -1,0 +1,113 @@
+"""Telling the backend of a logout: a shared task that no waiter can cancel."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from types import TracebackType
+from typing import Any
+
+from querykit.client import QueryClient
+from querykit.errors import ClientClosed
+
+__all__ = ["Logout", "Telling"]
+
+
+class Telling:
+    """One message to the backend, in a task that the client owns; any number may wait for it.
+
+    An error that nobody waits for is reported.
+
+    Args:
+        client: who owns the task.
+        what: names the message in reports.
+        message: sends it.
+
+    Raises:
+        ClientClosed: the client was closed.
+        RuntimeError: no event loop runs.
+    """
+
+    __slots__ = ("_client", "_error", "_waiting", "_what", "task")
+
+    def __init__(self, client: QueryClient, what: str, message: Callable[[], Awaitable[None]]) -> None:
+        asyncio.get_running_loop()
+        self._client = client
+        self._what = what
+        self._error: Exception | None = None
+        self._waiting = 0
+        self.task = client.own(self._run(message), f"querykit {what}")
+
+    async def _run(self, message: Callable[[], Awaitable[None]]) -> None:
+        await asyncio.sleep(0)  # whoever asked for it comes to wait first, where tasks are eager too
+        try:
+            await message()
+        except Exception as error:
+            self._error = error
+            if not self._waiting:
+                self._client.report(f"{self._what} failed with {type(error).__name__}", error)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the message was delivered, or failed."""
+        return self.task.done()
+
+    async def wait(self) -> None:
+        """Wait for the end; to be cancelled meanwhile disturbs nobody else.
+
+        Raises:
+            ClientClosed: the client was closed before the end.
+            Exception: what kept the message from being delivered.
+        """
+        self._waiting += 1
+        try:
+            await asyncio.wait([self.task])
+        finally:
+            self._waiting -= 1
+        if self.task.cancelled():
+            raise ClientClosed(f"{self._what} was cut short: the client was closed")
+        if self._error is not None:
+            raise self._error
+
+
+class Logout(Coroutine[Any, Any, None]):
+    """What a logout returns: here everything is forgotten already, and the backend is being told.
+
+    Await it to know that the backend was told, and to get the error if it could not be; or leave it.
+    """
+
+    __slots__ = ("_client", "_coro", "_tellings")
+
+    def __init__(self, client: QueryClient, tellings: Sequence[Telling]) -> None:
+        self._client = client
+        self._tellings = tellings
+        self._coro: Coroutine[Any, Any, None] | None = None
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> None:
+        waits = [telling.wait() for telling in self._tellings]
+        ends = await asyncio.gather(*waits, return_exceptions=True)
+        errors = [end for end in ends if end is not None]
+        for error in errors[1:]:
+            self._client.report("one of several logouts failed", error)
+        if errors:
+            raise errors[0]
+
+    def _started(self) -> Coroutine[Any, Any, None]:
+        if self._coro is None:
+            self._coro = self._wait()
+        return self._coro
+
+    def send(self, value: Any) -> Any:
+        """Go on, as a coroutine does."""
+        return self._started().send(value)
+
+    def throw(self, kind: Any, value: BaseException | object = None, trace: TracebackType | None = None) -> Any:
+        """Raise inside, as in a coroutine."""
+        del trace
+        return self._started().throw(kind if value is None else value)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        """Stop waiting; the backend is told all the same."""
+        if self._coro is not None:
+            self._coro.close()
