@@ -111,12 +111,10 @@ class AskingMethods:
         if fresh or (query.has_data and (swr or call.fn is skip)):
             self._hits += 1
             query.touched = True
-            query.spread()
-            data = query.data
             if not fresh and source is not None:
                 begin(query, source, self.cache.ledger)
             query.settle_down()
-            return data
+            return query.read()  # last, since whoever was told of the fetch may have forgotten the data
         self._misses += 1
         return await self._wait(query, call, source)
 
@@ -126,17 +124,17 @@ class AskingMethods:
         waiter = query.ask(source, self.cache.ledger.current())
         try:
             await waiter.wait()
+        finally:
+            query.leave(waiter)
+        try:
             return waiter.take(query)
         except QueryCancelled:
             raise
         except Exception:
             limit = call.options.stale_if_error
             if limit is not None and query.has_data and self._now() - query.updated_at <= limit:
-                return query.data
+                return query.read()
             raise
-        finally:
-            query.spread()
-            query.leave(waiter)
 
     def _prepared(self, call: Call) -> tuple[Query, Source | None]:
         """Return the query of a call, made if need be, and with what to fetch it; raise before anything changes."""

@@ -152,9 +152,13 @@ class QueryCache:
         _move(self._by_parking, query, query.parked, identities)
         query.parked = identities
 
+    def holds(self, query: Query) -> bool:
+        """Whether `query` is part of the cache, and not one that was removed."""
+        return self.entries.get(query.frozen) is query
+
     def drop(self, query: Query) -> None:
         """Take a query out of the cache."""
-        if self.entries.get(query.frozen) is query:
+        if self.holds(query):
             del self.entries[query.frozen]
             self._index.discard(query.frozen)
             self._resting.release(query)
@@ -220,7 +224,7 @@ class QueryCache:
 
     def rests(self, query: Query) -> None:
         """A query is unobserved and idle: its gc time begins."""
-        if self.entries.get(query.frozen) is query and not query.rests:
+        if not query.rests and self.holds(query):
             self._resting.admit(query)
 
     def wakes(self, query: Query) -> None:
@@ -247,7 +251,7 @@ class QueryCache:
     def _kind(self, query: Query, cause: Cause) -> EventKind:
         if cause is Cause.CREATE:
             return "added"
-        gone = cause in _REMOVALS and self.entries.get(query.frozen) is not query
+        gone = cause in _REMOVALS and not self.holds(query)
         return "removed" if gone else "updated"
 
     def stamp_times(self, now: float) -> None:

@@ -1,13 +1,13 @@
 """One call on a key: its arguments put together, checked, and carried out on the query."""
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from querykit.cache import QueryCache
 from querykit.context import Fn
 from querykit.errors import MissingQueryFunction
-from querykit.flight import Source, Waiter, make_source, waits
+from querykit.flight import Source, Waiter, is_bound, make_source, waits
 from querykit.identity import Ledger
 from querykit.keys import FrozenKey, QueryKey, check_key, freeze
 from querykit.observer import Follower
@@ -91,7 +91,7 @@ class Mounting:
         self._runtime.bound_loop()
         source = self._source()
         with self._cache.delivery:
-            query = self._build(self._call)
+            query = self._built()
             query.attach(follower)
             if source is not None:
                 query.mount(source, wanted=not query.is_fresh(self._call.options.stale_time, self.now()))
@@ -104,13 +104,21 @@ class Mounting:
         if source is None:
             raise self._call.missing()
         with self._cache.delivery:
-            query = self._build(self._call)
+            query = self._built()
             waiter = begin(query, source, self.ledger)
             query.settle_down()
         return Pending(self.ledger, [] if waiter is None else [(query, waiter)])
 
     def _source(self) -> Source | None:
         return self._call.source(self._cache.entries.get(self._call.frozen))
+
+    def _built(self) -> Query:
+        """Return the query; initial data that belongs to an identity is used the first time only (S3)."""
+        query = self._build(self._call)
+        options = self._call.options
+        if options.initial_data is not UNSET and is_bound(options):
+            self._call = replace(self._call, options=replace(options, initial_data=UNSET))
+        return query
 
     def in_thread(self, callback: Callable[[], None]) -> None:
         """Call back in the client's thread: the garbage collector may run in any."""

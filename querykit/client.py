@@ -15,7 +15,7 @@ from querykit.errors import QuerykitError
 from querykit.events import Subscription
 from querykit.filters import QueryFilters, make_filters
 from querykit.flight import Waiter, waits
-from querykit.identity import Record, outside, recording
+from querykit.identity import Identities, Record, merged, outside, recording
 from querykit.keys import QueryKey, check_key, freeze
 from querykit.options import DefaultOptions, Defaults, Options, QueryDefaults, Seconds, seconds
 from querykit.pending import Pending
@@ -190,24 +190,20 @@ class QueryClient(AskingMethods, BulkMethods):
 
     def _write(self, key: QueryKey, query: Query | None, value: Any, age: float, identity: Hashable) -> None:
         ledger = self.cache.ledger
-        writer = ledger.current()
-        record = writer
-        names: dict[Hashable, int] = {}
+        names: Identities = {}
         if callable(value):
             if query is None or not query.has_data:
                 return
-            names.update(query.identities)
-            record = record or Record(ledger)
+            record = ledger.carried() or Record(ledger)
+            record.take_on(query.identities)
             with recording(record):
                 value = value(query.data)
-        if record is not None:
-            if record.is_doomed:
-                return
-            names.update(record.names)
-        if value is skip or ledger.dooms(names):
+            ledger.spread(record.names)
+            names = record.names
+        if value is skip or (written := ledger.written_by()) is None or ledger.dooms(names):
             return
-        if identity is not UNSET:
-            names[identity] = ledger.epoch
+        names = merged(names, written, {} if identity is UNSET else {identity: ledger.epoch})
+        writer = ledger.current()
         frozen = freeze(key)
         if (
             writer is not None
@@ -265,8 +261,9 @@ class QueryClient(AskingMethods, BulkMethods):
         """
         self._runtime.check_thread()
         ledger = self.cache.ledger
-        for holder in ledger.stamp(identity):
-            holder.forget(identity)
+        with self.cache.delivery:  # nobody is told before all of it is gone
+            for holder in ledger.stamp(identity):
+                holder.forget(identity)
         awaits: list[tuple[Query, Waiter]] = []
         if restart and self._runtime.life is Life.OPEN:
             for query in self.cache.parked_for(identity):

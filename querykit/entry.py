@@ -4,7 +4,7 @@ import enum
 from collections.abc import Hashable
 from typing import Any, Final
 
-from querykit.identity import Identities
+from querykit.identity import Identities, merged
 from querykit.keys import FrozenKey, QueryKey, freeze, is_ambiguous, snapshot
 from querykit.state import NEVER, NO_DATA, FetchStatus, NoData, QueryState, StaleTime, Status, is_fresh
 
@@ -112,10 +112,12 @@ class Entry:
         self.error_updated_at = now
         self.error_update_count += 1
         self.valid_at = NEVER
+        self.add_identities(identities)
+
+    def add_identities(self, identities: Identities) -> None:
+        """Belong to these identities as well: something of theirs came beside what is here."""
         if identities:
-            merged = dict(identities)
-            merged.update((name, min(epoch, merged.get(name, epoch))) for name, epoch in self.identities.items())
-            self.identities = merged
+            self.identities = merged(self.identities, identities)
 
     def count_failure(self, failures: int, reason: BaseException | None) -> None:
         """Note how often the running fetch has failed."""

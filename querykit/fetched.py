@@ -79,6 +79,17 @@ class FetchedEntry(Entry):
         self.spread()
         return self.data, self.validators
 
+    def read(self) -> Any:
+        """Return the data to a caller.
+
+        Raises:
+            QueryCancelled: there is none any more.
+        """
+        self.spread()
+        if self.data is NO_DATA:
+            raise QueryCancelled(self.key, "removed")
+        return self.data
+
     def spread(self) -> None:
         """Let the running function take on the identities of what it reads here."""
         if self.identities:
@@ -128,8 +139,9 @@ class FetchedEntry(Entry):
                 if waiter.held:
                     del self.waiters[waiter]
 
-    def _cancelled(self, why: str) -> Failure:
-        return Failure(QueryCancelled(self.key, why))
+    def _cancelled(self, why: str, flight: Flight | None = None) -> Failure:
+        flight = flight or self.flight
+        return Failure(QueryCancelled(self.key, why), None if flight is None else flight.record)
 
     def _own(self, failure: Failure | None) -> Failure:
         """Return what the waiters of a doomed flight get: its own error, if it has one."""
@@ -153,6 +165,9 @@ class FetchedEntry(Entry):
 
     def _begin(self, source: Source, *, restarted: bool) -> None:
         self._again = False
+        if not self._owner.holds(self):  # something that ran meanwhile has removed it
+            self._answer(None, self._cancelled("removed"))
+            return
         flight = Flight(self, source, Record(self._owner.ledger), restarted=restarted)
         if source.options.identity is not UNSET:
             flight.record.name(source.options.identity)
@@ -161,32 +176,30 @@ class FetchedEntry(Entry):
         self.flight = flight
         self.count_failure(0, None)
         self._owner.wakes(self)
-        self._owner.changed(self, Cause.FETCH)
-        if not flight.is_running:  # a listener has removed or cancelled it
-            return
-        task = self._owner.spawn(self._run(flight), f"querykit fetch of {self.key!r}", context)
-        if flight.is_cancelled and not task.done():  # an eager task ran on to its first await
-            task.cancel()
+        with self._owner.delivery:
+            self._owner.changed(self, Cause.FETCH)
+            flight.task = self._owner.spawn(self._run(flight), f"querykit fetch of {self.key!r}", context)
 
     def _cancel_flight(self) -> None:
+        self._again = False
         flight, self.flight = self.flight, None
         if flight is not None:
             flight.cancel()
             self._owner.ledger.unindex(flight.record.names, flight)
 
     async def _run(self, flight: Flight) -> None:
-        task = flight.task = asyncio.current_task()
+        task = flight.task = asyncio.current_task()  # an eager one is not yet known to who made it
         try:
             value, context = await fetch(flight, self, self._owner, self._failed)
         except asyncio.CancelledError:
             if task is not None and task.cancelling():
-                self._end(flight, self._cancelled("cancelled"), quiet=True)
+                self._end(flight, self._cancelled("cancelled", flight), quiet=True)
                 raise
-            self._end(flight, self._cancelled("cancelled by its own function"))
+            self._end(flight, self._cancelled("cancelled by its own function", flight))
         except Exception as error:
             self._end(flight, Failure(error, flight.record))
         except BaseException:
-            self._end(flight, self._cancelled("interrupted"), quiet=True)
+            self._end(flight, self._cancelled("interrupted", flight), quiet=True)
             raise
         else:
             self._end(flight, None, value, context)
@@ -195,6 +208,8 @@ class FetchedEntry(Entry):
         if not flight.is_running or flight.record.is_doomed:
             return False
         self.count_failure(failures, kept(error))
+        self.add_identities(flight.record.names)  # the reason stays if the fetch is cancelled
+        self._reindex({})
         self._owner.changed(self, Cause.FAILURE)
         return flight.is_running
 
@@ -216,7 +231,8 @@ class FetchedEntry(Entry):
                 waiter.resolve(self._own(failure))
         elif phase is Phase.RUNNING:
             self.flight = None
-            self._settle(flight, failure, value, context, quiet=quiet)
+            with self._owner.delivery:
+                self._settle(flight, failure, value, context, quiet=quiet)
 
     def _settle(
         self,
@@ -229,7 +245,7 @@ class FetchedEntry(Entry):
     ) -> None:
         cause = Cause.CANCEL
         if flight.record.is_doomed:  # it has read what was forgotten meanwhile
-            failure = self._own(failure)
+            failure = self._own(failure if flight.record.was_told else None)
             if self.observers:
                 self._owner.park(self, self.parked | flight.record.names.keys())
         elif failure is None and context is not None:
@@ -277,26 +293,30 @@ class FetchedEntry(Entry):
 
     def _release(self, record: Record | None, failure: Failure | None) -> None:
         """End the flight: its waiters get `failure`, or the data; from inside it is doomed and keeps them."""
+        for waiter in self.waiters:  # who was woken and has not yet taken his answer waits as well
+            if waiter.done and waiter.failure is None:
+                waiter.failure = failure
         flight = self.flight
-        if flight is None:
-            return
-        if waits(record, flight) is None:
+        if flight is not None and waits(record, flight) is not None:
+            pending = {waiter: None for waiter in self.waiters if not waiter.done}
+            for waiter in pending:
+                del self.waiters[waiter]
+            flight.doom(pending)
+            self.flight, self._again = None, False
+            self._owner.ledger.unindex(flight.record.names, flight)
+        else:
             self._cancel_flight()
             self._answer(None, failure)
-            return
-        pending = {waiter: None for waiter in self.waiters if not waiter.done}
-        for waiter in pending:
-            del self.waiters[waiter]
-        flight.doom(pending)
-        self.flight = None
-        self._owner.ledger.unindex(flight.record.names, flight)
 
     def forget(self, identity: Hashable) -> None:
         """The same for what was computed under `identity`; where observed, it is parked."""
         if not self.uses(identity):
             return
         flight = self.flight
-        names = {*self.identities, *(flight.record.names if flight is not None else ())}
+        names = {*self.identities}
+        if flight is not None:
+            flight.record.take_on(self.identities)  # it goes with its entry, whatever it has named itself
+            names.update(flight.record.names)
         if self.observers:
             self._owner.park(self, self.parked | names)
         self._empty(self._owner.ledger.current(), "forgotten", Cause.FORGET)

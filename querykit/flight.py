@@ -5,16 +5,16 @@ import enum
 import inspect
 from collections.abc import Callable, Hashable
 from contextvars import Context, copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import CodeType, FunctionType, TracebackType
 from typing import Any, NoReturn, Protocol
 
 from querykit.context import Fn
 from querykit.errors import QueryCancelled, QueryCycleError
-from querykit.identity import Record, recording
+from querykit.identity import Record, recording, running_names
 from querykit.keys import QueryKey
 from querykit.options import ResolvedOptions
-from querykit.state import NO_DATA
+from querykit.state import UNSET
 
 __all__: list[str] = []
 
@@ -35,9 +35,20 @@ def make_source(fn: Fn[Any], options: ResolvedOptions) -> Source:
     Raises:
         TypeError: `fn` needs more than one argument.
     """
+    if options.initial_data is not UNSET and is_bound(options):
+        options = replace(options, initial_data=UNSET)
     with recording(None):
         context = copy_context()
     return Source(fn, takes_context(fn), options, context)
+
+
+def is_bound(options: ResolvedOptions) -> bool:
+    """Whether the initial data given now belongs to an identity: it is used once, and not kept for a reset (S3).
+
+    What is declared with an identity but made by a callable is made anew, so that it may be.
+    """
+    declared = options.identity is not UNSET and not callable(options.initial_data)
+    return declared or bool(running_names())
 
 
 def takes_context(fn: Callable[..., object]) -> bool:
@@ -71,7 +82,10 @@ class Target(Protocol):
 
     key: QueryKey
     waiters: "dict[Waiter, None]"
-    data: Any
+
+    def read(self) -> Any:
+        """Return the data, or raise that there is none any more."""
+        ...
 
     def forget(self, identity: Hashable) -> None:
         """Let go of everything of `identity`."""
@@ -82,14 +96,15 @@ class Failure:
     """How a flight failed, for those who waited for it.
 
     One that is `final` is raised even though an identity of its flight was forgotten: it is what a doomed
-    flight's waiters get.
+    flight's waiters get. The record is that of the flight, whose identities its waiters take on.
     """
 
-    __slots__ = ("_final", "_record", "_trace", "error")
+    __slots__ = ("_context", "_final", "_record", "_trace", "error")
 
     def __init__(self, error: BaseException, record: Record | None = None, *, final: bool = False) -> None:
         self.error = error
         self._trace: TracebackType | None = error.__traceback__
+        self._context = error.__context__
         self._record = record
         self._final = final
 
@@ -104,18 +119,26 @@ class Failure:
             record.ledger.spread(record.names)
             if record.is_doomed and not self._final:
                 raise QueryCancelled(key, "forgotten")
-        # The same object goes to every waiter: without this each would add its frames for the next.
-        raise self.error.with_traceback(self._trace)
+            if self._final:
+                record.ledger.tell()
+        # The same object goes to every waiter: without this each would add its frames, and what he was
+        # handling at the time, for the next.
+        self.error.__context__ = self._context
+        try:
+            raise self.error.with_traceback(self._trace)
+        finally:
+            del self  # else the error holds a frame that holds the error, and its record lives on
 
 
 class Waiter:
     """One who waits for a query: answered by the first flight that began after the epoch `after`.
 
     The future only wakes; the answer is taken from the query afterwards, so that what was forgotten
-    or replaced between the two is not delivered. One that is `held` cannot be cancelled.
+    or replaced between the two is not delivered. One that is `held` cannot be cancelled. One who waits for
+    a `doomed` flight waits for that alone.
     """
 
-    __slots__ = ("after", "done", "failure", "future", "held", "readers")
+    __slots__ = ("after", "done", "doomed", "failure", "future", "held", "readers")
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, after: int, reader: Record | None = None, *, held: bool = False
@@ -124,6 +147,7 @@ class Waiter:
         self.held = held
         self.done = False
         self.failure: Failure | None = None
+        self.doomed: Flight | None = None
         self.future: asyncio.Future[None] = loop.create_future()
         self.readers: list[Record] = [] if reader is None else [reader]
 
@@ -154,10 +178,7 @@ class Waiter:
         """Return the data that the query has now, or raise why there is none."""
         if self.failure is not None:
             self.failure.throw(query.key)
-        data = query.data
-        if data is NO_DATA:
-            raise QueryCancelled(query.key, "removed")
-        return data
+        return query.read()
 
 
 class Phase(enum.Enum):
@@ -172,7 +193,7 @@ class Phase(enum.Enum):
 class Flight:
     """One running fetch of a query, retries included."""
 
-    __slots__ = ("_waiters", "began", "phase", "query", "record", "restarted", "source", "task")
+    __slots__ = ("__weakref__", "_waiters", "began", "phase", "query", "record", "restarted", "source", "task")
 
     def __init__(self, query: Target, source: Source, record: Record, *, restarted: bool) -> None:
         self.query = query
@@ -183,7 +204,7 @@ class Flight:
         self.phase = Phase.RUNNING
         self.task: asyncio.Task[Any] | None = None
         self._waiters: dict[Waiter, None] = {}
-        record.holder = self
+        record.belongs_to(self)
 
     @property
     def is_running(self) -> bool:
@@ -214,6 +235,8 @@ class Flight:
         """Let it run on for nothing but its error, which goes to `waiters`."""
         self.phase = Phase.DOOMED
         self._waiters = waiters
+        for waiter in waiters:
+            waiter.doomed = self
 
     @property
     def waiters(self) -> dict[Waiter, None]:
@@ -246,8 +269,9 @@ def waits(record: Record | None, flight: Flight | None) -> list[Flight] | None:
 
     What runs under `record` is then *inside* the flight: it carries the flight's own record, or the
     record of a flight that it waits for. The chain goes from the record's own flight up to `flight`.
+    A plain callback of the loop is outside, though it carries the record of whoever scheduled it.
     """
-    if record is None or flight is None or not isinstance(record.holder, Flight):
+    if record is None or flight is None or not isinstance(record.holder, Flight) or _is_plain_callback():
         return None
     chains = [[record.holder]]
     seen: set[Flight] = set()
@@ -260,8 +284,16 @@ def waits(record: Record | None, flight: Flight | None) -> list[Flight] | None:
             continue
         seen.add(last)
         for waiter in last.waiters:
-            chains.extend([*chain, reader.holder] for reader in waiter.readers if isinstance(reader.holder, Flight))
+            if not waiter.done:
+                chains.extend([*chain, reader.holder] for reader in waiter.readers if isinstance(reader.holder, Flight))
     return None
+
+
+def _is_plain_callback() -> bool:
+    try:
+        return asyncio.current_task() is None
+    except RuntimeError:  # no loop runs in this thread
+        return False
 
 
 def refuse_cycle(record: Record | None, flight: Flight | None) -> None:

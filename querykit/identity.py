@@ -236,6 +236,12 @@ def use_identity(identity: Hashable) -> None:
         record.name(identity)
 
 
+def running_names() -> Identities:
+    """Return what the running record, if any, has used so far, whichever client's it is."""
+    record = _record.get()
+    return {} if record is None else record.names
+
+
 @contextmanager
 def recording(record: Record | None) -> Generator[None, None, None]:
     """Run the block under `record`, or outside of every record."""

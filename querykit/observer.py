@@ -1,13 +1,13 @@
 """Following a query: a result each time it changes."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass, fields
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from querykit.entry import Cause
-from querykit.identity import Ledger, Record, recording
+from querykit.identity import Identities, Ledger, Record, recording
 from querykit.query import Query
 from querykit.state import NO_DATA, QueryState, StaleTime
 
@@ -77,28 +77,50 @@ class Mount(Protocol):
 
 
 class Follower:
-    """What the query holds of an observation: it may outlive it for a moment, and never keeps it alive."""
+    """What the query holds of an observation: it may outlive it for a moment, and never keeps it alive.
 
-    __slots__ = ("event", "is_closed", "memo", "query", "stale_time")
+    It remembers what `select` made of the data, until the data goes or an identity that `select` used.
+    """
 
-    def __init__(self, stale_time: StaleTime) -> None:
+    __slots__ = ("_ledger", "event", "is_closed", "memo", "query", "stale_time")
+
+    def __init__(self, stale_time: StaleTime, ledger: Ledger) -> None:
+        self._ledger = ledger
         self.stale_time: StaleTime = stale_time
         self.query: Query | None = None
         self.event = asyncio.Event()
         self.is_closed = False
-        self.memo: tuple[object, object, Record] | None = None
+        self.memo: tuple[object, object, Identities] | None = None
+
+    def remember(self, memo: tuple[object, object, Identities] | None) -> None:
+        """Keep what was made of which data under which identities, or forget it."""
+        before, self.memo = self.memo, memo
+        for identity in () if memo is None else memo[2]:
+            self._ledger.index(identity, self)
+        if before is not None:
+            self._ledger.unindex(before[2], self)
+
+    def uses(self, identity: Hashable) -> bool:
+        """Whether `select` used `identity`."""
+        return self.memo is not None and identity in self.memo[2]
+
+    def forget(self, identity: Hashable) -> None:
+        """Let go of what `select` made under `identity`, and wake the reader: it is made anew."""
+        if self.uses(identity):
+            self.remember(None)
+            self.event.set()
 
     def changed(self, cause: Cause) -> None:
         """Wake the reader: he takes the newest result, however many changes there were."""
         if self.query is not None and not self.query.has_data:
-            self.memo = None
+            self.remember(None)
         if cause is not Cause.OBSERVE and cause is not Cause.LEAVE:
             self.event.set()
 
     def closed(self) -> None:
         """Wake the reader for the last time."""
         self.query = None
-        self.memo = None
+        self.remember(None)
         self.is_closed = True
         self.event.set()
 
@@ -153,7 +175,6 @@ class Observation(Generic[T]):
         if self._follower is None or query is None:
             raise RuntimeError("this observation is not open: use it with `async with`, or iterate it")
         now = self._mount.now()
-        query.spread()
         values = {field.name: getattr(state, field.name) for state in [query.state] for field in fields(state)}
         if self._selector is not None and query.has_data:
             values.update(self._selected(self._follower, query, self._selector))
@@ -175,7 +196,7 @@ class Observation(Generic[T]):
 
     def _attached(self) -> Follower:
         if self._follower is None:
-            follower = Follower(self._stale_time)
+            follower = Follower(self._stale_time, self._mount.ledger)
             follower.query = self._mount.attach(follower)
             follower.event.set()
             self._follower = follower
@@ -183,13 +204,17 @@ class Observation(Generic[T]):
 
     def _selected(self, follower: Follower, query: Query, selector: Callable[[Any], T]) -> dict[str, object]:
         """Return what `select` makes of the data, computed once for each data object and identity."""
-        memo = follower.memo
-        if memo is None or memo[0] is not query.data or memo[2].is_doomed:
-            record = Record(self._mount.ledger)
+        memo, ledger = follower.memo, self._mount.ledger
+        if memo is None or memo[0] is not query.data:
+            record = Record(ledger)
             try:
                 with recording(record):
-                    memo = (query.data, selector(query.data), record)
+                    memo = (query.data, selector(query.data), record.names)
             except Exception as error:
+                ledger.spread(record.names)
                 return {"data": None, "has_data": False, "error": error, "status": "error"}
-            follower.memo = memo
+            if record.is_doomed or memo[0] is not query.data:  # `select` itself has forgotten what it read
+                return {"data": None, "has_data": False, "status": "pending"}
+            follower.remember(memo)
+        ledger.spread(memo[2])
         return {"data": None if memo[1] is NO_DATA else memo[1]}

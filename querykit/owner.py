@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from querykit.context import ContextClient
 from querykit.entry import Cause
+from querykit.events import Delivery
 from querykit.identity import Ledger
 from querykit.keys import FrozenKey
 from querykit.state import StaleTime
@@ -46,6 +47,11 @@ class Owner(Protocol[Q_contra]):
         """The client, for query functions."""
         ...
 
+    @property
+    def delivery(self) -> Delivery:
+        """The queue by which others are told."""
+        ...
+
     async def sleep(self, seconds: float, /) -> object:
         """Wait."""
         ...
@@ -76,6 +82,10 @@ class Owner(Protocol[Q_contra]):
 
     def wakes(self, query: Q_contra) -> None:
         """The query is in use from now on."""
+        ...
+
+    def holds(self, query: Q_contra) -> bool:
+        """Whether the query is part of the cache."""
         ...
 
     def drop(self, query: Q_contra) -> None:

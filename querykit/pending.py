@@ -44,7 +44,7 @@ class Pending(Coroutine[Any, Any, None]):
             if waiter.done:
                 continue
             try:
-                refuse_cycle(record, query.flight)
+                refuse_cycle(record, waiter.doomed or query.flight)
             except QueryCycleError:
                 if self._never_raises:
                     return

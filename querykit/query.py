@@ -6,7 +6,7 @@ from typing import Any
 from querykit.entry import Cause
 from querykit.fetched import FetchedEntry
 from querykit.flight import Choice, Source, Waiter, waits
-from querykit.identity import Identities, Record, recording
+from querykit.identity import Identities, Record, merged, recording
 from querykit.options import ResolvedOptions
 from querykit.owner import Observer
 from querykit.state import UNSET, QueryState
@@ -39,7 +39,8 @@ class Query(FetchedEntry):
 
     @property
     def state(self) -> QueryState[Any]:
-        """A snapshot of the state."""
+        """A snapshot of the state; a function that reads it takes on its identities (S3)."""
+        self.spread()
         return self.snapshot("idle" if self.flight is None else "fetching")
 
     def __repr__(self) -> str:
@@ -53,10 +54,10 @@ class Query(FetchedEntry):
         self._owner.wakes(self)
         self._owner.changed(self, Cause.OBSERVE)
 
-    def mount(self, source: Source) -> None:
-        """Fetch for an observer that did not find the key fresh; a parked query stays as it is."""
+    def mount(self, source: Source, *, wanted: bool) -> None:
+        """Take an observer's source; fetch if it did not find the key fresh. A parked query stays as it is."""
         self.source = source
-        if not self.parked and self._demand(source, self.invalidated_epoch, cancel=True) is Choice.FOLLOW:
+        if wanted and not self.parked and self._demand(source, self.invalidated_epoch, cancel=True) is Choice.FOLLOW:
             self._again = True
 
     def detach(self, observer: Observer) -> None:
@@ -70,8 +71,14 @@ class Query(FetchedEntry):
     def set(self, data: object, record: Record | None, identities: Identities, *, age: float) -> None:
         """Write data by hand: progress from inside a flight, else the answer to all who wait.
 
-        What another query's function writes counts as begun with its flight.
+        What another query's function writes counts as begun with its flight. What belongs to an identity that
+        was forgotten is not written; a declared one counts for what is set by hand too.
         """
+        options = self.defaults if self.source is None else self.source.options
+        if options.identity is not UNSET:
+            identities = merged(identities, {options.identity: self._owner.ledger.epoch})
+        if self._owner.ledger.dooms(identities):
+            return
         flight = self.flight
         inside = flight is not None and waits(record, flight) is not None
         epoch = self._owner.ledger.tick()
@@ -81,8 +88,8 @@ class Query(FetchedEntry):
             epoch = record.began
         if self.epoch > epoch:
             return
-        sharing = self.source is None or self.source.options.structural_sharing
-        self._store(data, epoch, identities, age=age, sharing=sharing)
+        options = self.defaults if self.source is None else self.source.options
+        self._store(data, epoch, identities, age=age, sharing=options.structural_sharing)
         if not inside:
             if flight is not None and flight.began < epoch:
                 self._cancel_flight()
@@ -96,12 +103,19 @@ class Query(FetchedEntry):
         data: Any = options.initial_data
         if data is UNSET or self.has_data:
             return
-        record = Record(self._owner.ledger)
+        ledger = self._owner.ledger
+        given = ledger.written_by()
+        if given is None:
+            return
+        record = Record(ledger)
+        record.take_on(given)
         if options.identity is not UNSET:
             record.name(options.identity)
         if callable(data):
             with recording(record):
                 data = data()
+            if record.is_doomed:
+                return
         self._store(data, record.began, record.names, age=options.initial_data_age, sharing=False)
 
     def invalidate(self, epoch: int) -> None:

@@ -116,7 +116,8 @@ class Runtime:
     def later(self, due: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
         """Call `callback` when the client's clock reads `due`."""
         loop = self.bound_loop()
-        return loop.call_at(loop.time() + max(0.0, due - self.now()), callback)
+        # In a context of its own: a timer must not keep alive what the running function carries.
+        return loop.call_at(loop.time() + max(0.0, due - self.now()), callback, context=Context())
 
     def in_thread(self, callback: Callable[[], None]) -> None:
         """Call back in the client's thread: now if this is it, else soon; not at all once its loop is closed."""
