@@ -113,15 +113,15 @@ async def warm(console: Console) -> None:
     cashews.cache.setup("mem://")
 
     @async_lru.alru_cache(maxsize=1000, ttl=300)
-    async def by_async_lru(kind: str, cluster: str) -> dict[str, str]:
+    async def by_async_lru(*_key: str) -> dict[str, str]:
         return await fetch_me()
 
     @aiocache.cached(ttl=300)  # type: ignore[untyped-decorator]
-    async def by_aiocache(kind: str, cluster: str) -> dict[str, str]:
+    async def by_aiocache(*_key: str) -> dict[str, str]:
         return await fetch_me()
 
     @cashews.cache(ttl=300)
-    async def by_cashews(kind: str, cluster: str) -> dict[str, str]:
+    async def by_cashews(*_key: str) -> dict[str, str]:
         return await fetch_me()
 
     async with QueryClient() as client:

@@ -1,0 +1,5 @@
+"""The command line (extra `cli`)."""
+
+from querykit.cli.app import app
+
+__all__ = ["app"]
