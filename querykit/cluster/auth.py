@@ -112,10 +112,12 @@ class Auth:
             raise TypeError(f"a token is text or None, not a {type(token).__name__}")
         token = token or None
         turn, before = login.take_turn(), login.generation
-        result, set_cookie = await self._store(login, token)
-        if not self._setters and login.is_overtaken(turn):
+        renewal = renewal and token is not None and login.is_in_force
+        setter = self._setters[-1] if self._setters else None
+        result, set_cookie = await self._store(login, token, setter)
+        if setter is None and login.is_overtaken(turn):
             return result  # as if it had been in force until that later call
-        if renewal and token is not None and login.generation == before:
+        if renewal and login.generation == before:
             login.begin(turn, set_cookie, has_token=True)
             emit(token_set, self._client, cluster=cluster)
             return result
@@ -126,9 +128,11 @@ class Auth:
         await told
         return result
 
-    async def _store(self, login: Login, token: str | None) -> tuple[Any, Sequence[str]]:
-        if self._setters:
-            return await _settled(self._setters[-1](login.cluster, token)), ()
+    async def _store(
+        self, login: Login, token: str | None, setter: SetToken | None
+    ) -> tuple[Any, Sequence[str]]:
+        if setter is not None:
+            return await _settled(setter(login.cluster, token)), ()
         cookie = login.cookies.header()
         return True, await self._tell(login.cluster, token, cookie=cookie, timeout=LOGIN_TIMEOUT)
 
@@ -150,7 +154,7 @@ class Auth:
             if self._getters and not is_ending:
                 bearer = _bearer(cluster, await _settled(self._getters[-1](cluster)))
             if generation == login.generation:  # else it changed while an override was asked
-                counts = has_header or bool(bearer) or login.has_token or login.cookies.hold_token
+                counts = has_header or bool(bearer) or login.is_in_force
                 return Credential(login, generation, bearer, login.cookies.header(), counts and not is_ending)
 
     def take_cookies(self, credential: Credential, set_cookie: Iterable[str]) -> None:

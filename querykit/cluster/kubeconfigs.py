@@ -4,7 +4,7 @@ import base64
 import binascii
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from querykit.events import Subscription
 
@@ -172,7 +172,8 @@ def _parsed(text: str) -> object:
 def _items(value: object, section: str) -> list[Mapping[str, Any]]:
     """Return the mappings in a list of a document; what has another shape is left out."""
     found: object = cast("Mapping[str, Any]", value).get(section) if isinstance(value, Mapping) else None
-    if not isinstance(found, list):
-        return []
-    items: list[Any] = found
-    return [item for item in items if isinstance(item, Mapping)]
+    return [item for item in found if isinstance(item, Mapping)] if _is_list(found) else []
+
+
+def _is_list(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)

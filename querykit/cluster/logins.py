@@ -42,6 +42,11 @@ class Login:
         return ("cluster", self.cluster)
 
     @property
+    def is_in_force(self) -> bool:
+        """Whether there is a token: one that was set, or one that the backend gave by itself."""
+        return self.has_token or self.cookies.hold_token
+
+    @property
     def is_ending(self) -> bool:
         """Whether the backend is being told that this login has ended, and no token was set since."""
         return self.telling is not None and not self.telling.is_done and self.ended == self.generation - 1
