@@ -1,5 +1,5 @@
 """The command line (extra `cli`)."""
 
-from querykit.cli.app import app
+from querykit.cli.commands import app
 
 __all__ = ["app"]

@@ -180,12 +180,12 @@ async def see_a_change(scene: Scene) -> None:
 
 async def _settled(results: Observation[list[str]]) -> list[str]:
     """Return the data of the next result that nothing is being fetched for."""
-    async for result in results:
-        if result.is_error and result.error is not None:
+    while True:
+        result = await anext(results)
+        if result.error is not None:
             raise result.error
-        if result.is_success and not result.is_fetching and not result.is_stale:
-            return result.data or []
-    return []
+        if result.data is not None and not result.is_fetching and not result.is_stale:
+            return result.data
 
 
 async def lose_the_login(scene: Scene) -> None:

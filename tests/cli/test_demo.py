@@ -10,8 +10,10 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from querykit.__main__ import main
 from querykit.cli import app
 from querykit.cli.demo import Target, run_demo
+from querykit.errors import ApiError
 from querykit.testing.backend import Backend, BackendSettings, Respond
 
 
@@ -76,7 +78,8 @@ async def test_a_claim_that_does_not_hold_is_told_and_makes_the_demo_fail():
     assert "Summary: not all of it held" in told.getvalue()
 
 
-async def test_kept_running_it_follows_the_pods_until_cancelled():
+@pytest.mark.parametrize("whose", ["simulated", "user's"])
+async def test_kept_running_it_follows_the_pods_until_cancelled(whose):
     out, told = console()
     looks = 0
 
@@ -86,9 +89,11 @@ async def test_kept_running_it_follows_the_pods_until_cancelled():
         if looks == 3:
             raise asyncio.CancelledError
 
-    with pytest.raises(asyncio.CancelledError):
-        await run_demo(out, keep=True, sleep=sleep)
-    assert len(re.findall(r"\d+ pods in amber", told.getvalue())) == 3
+    async with Backend.start(BackendSettings(clusters=("prod",))) as backend:
+        target = None if whose == "simulated" else Target(backend.url, "prod", await backend.issue_token("prod"))
+        with pytest.raises(asyncio.CancelledError):
+            await run_demo(out, target, keep=True, sleep=sleep)
+    assert len(re.findall(r"\d+ pods in (amber|prod)", told.getvalue())) == 3
 
 
 def test_url_cluster_and_token_belong_together():
@@ -124,3 +129,27 @@ def test_without_a_command_it_shows_what_there_is():
     result = CliRunner().invoke(app, [])
     assert "demo" in result.output
     assert "3." not in result.output
+
+
+async def test_a_list_that_cannot_be_had_ends_the_demo_with_the_servers_error():
+    out, _ = console()
+    async with Backend.start(BackendSettings(clusters=("prod",))) as backend:
+        token = await backend.issue_token("prod")
+        await backend.set_fault(Respond(404), path="/namespaces$")
+        with pytest.raises(ApiError, match="Not Found"):
+            await run_demo(out, Target(backend.url, "prod", token))
+
+
+def test_ctrl_c_is_a_good_end(monkeypatch):
+    async def interrupted(*_: object, **__: object) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("querykit.cli.commands.run_demo", interrupted)
+    assert CliRunner().invoke(app, ["demo", "--keep"]).exit_code == 0
+
+
+def test_the_module_can_be_imported_without_running(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["querykit", "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "demo" in capsys.readouterr().out
