@@ -1,6 +1,6 @@
 """The client's methods that take filters. They act at once; what they return may be awaited, or not."""
 
-from typing import Any, Final, Literal, Unpack
+from typing import Any, Final, Literal, Unpack, assert_never
 
 from querykit.cache import QueryCache
 from querykit.filters import Filters, QueryFilters, make_filters
@@ -67,9 +67,8 @@ class BulkMethods:
         epoch = self.cache.ledger.tick()
         if meant.is_key_alone:
             self.cache.note_invalidated(meant.key or (), epoch, exact=meant.exact)
-        wanted = [query for query in queries if _is_of(query, refetch_type) and not query.is_static]
-        for query in queries:
-            query.invalidate(epoch)
+        wanted = [query for query in _of(queries, refetch_type) if not query.is_static]
+        self.cache.invalidate(queries, epoch)
         return self._refetch(wanted, epoch, cancel=cancel_refetch, throw_on_error=throw_on_error)
 
     def refetch_queries(
@@ -155,5 +154,15 @@ class BulkMethods:
         return Pending(ledger, awaits, throw_on_error=throw_on_error)
 
 
-def _is_of(query: Query, refetch_type: RefetchType) -> bool:
-    return refetch_type == "all" or (refetch_type != "none" and query.is_active is (refetch_type == "active"))
+def _of(queries: list[Query], refetch_type: RefetchType) -> list[Query]:
+    match refetch_type:
+        case "active":
+            return [query for query in queries if query.observers]
+        case "inactive":
+            return [query for query in queries if not query.observers]
+        case "all":
+            return queries
+        case "none":
+            return []
+        case _:
+            assert_never(refetch_type)

@@ -142,6 +142,14 @@ class QueryCache:
         self.changed(query, Cause.CREATE)
         return query
 
+    def invalidate(self, queries: list[Query], epoch: int) -> None:
+        """Flag queries, and what is being fetched for them, as out of date; then tell of it."""
+        for query in queries:
+            query.flag(epoch)
+        told = queries if self._is_heard() else [query for query in queries if query.observers]
+        for query in told:
+            self.changed(query, Cause.INVALIDATE)
+
     def tag(self, query: Query, tags: frozenset[Hashable]) -> None:
         """Let `query` carry `tags` and no others."""
         _move(self._by_tag, query, query.tags, tags)
@@ -239,10 +247,13 @@ class QueryCache:
             self.failures += 1
         if query.observers:
             self.delivery.call(lambda: self._tell_observers(query, cause))
-        if self._listeners or self._relay.wanted():
+        if self._is_heard():
             event = CacheEvent(self._kind(query, cause), query, cause)
             self.delivery.post(self._listeners, event, f"a cache listener, told of {cause} of {query.key!r}")
             self.delivery.call(lambda: self._relay.relay(event))
+
+    def _is_heard(self) -> bool:
+        return bool(self._listeners) or self._relay.wanted()
 
     def _tell_observers(self, query: Query, cause: Cause) -> None:
         for observer in tuple(query.observers):

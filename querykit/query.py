@@ -118,11 +118,6 @@ class Query(FetchedEntry):
                 return
         self._store(data, record.began, record.names, age=options.initial_data_age, sharing=False)
 
-    def invalidate(self, epoch: int) -> None:
-        """Flag the data, and what is being fetched, as out of date."""
-        self.flag(epoch)
-        self._owner.changed(self, Cause.INVALIDATE)
-
     def refetch(self, record: Record | None, *, after: int | None = None, cancel: bool) -> Waiter | None:
         """Fetch again, for nobody in particular: `after` an invalidation's epoch, or any new answer.
 
