@@ -1,5 +1,6 @@
 """A Headlamp-style backend with simulated clusters behind it, to run a client against.
 
+Example:
     async with Backend.start(BackendSettings(clusters=("main",), seed=1)) as backend:
         token = await backend.issue_token("main", user="ada", role="view")
         await backend.set_fault(Respond(503, retry_after="1"), path="/pods$", times=1)

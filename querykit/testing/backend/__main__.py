@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 
@@ -43,7 +44,8 @@ def main() -> None:
 async def _run(settings: BackendSettings) -> None:
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, ended.set)
+    with suppress(NotImplementedError):  # on Windows
+        loop.add_signal_handler(signal.SIGTERM, ended.set)
     # A thread of its own, since not every stdin can be polled; it dies with the process.
     threading.Thread(target=_read_to_end, args=(lambda: loop.call_soon_threadsafe(ended.set),), daemon=True).start()
     async with serve(settings) as ready:

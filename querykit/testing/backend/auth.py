@@ -53,9 +53,11 @@ class _Issued:
 class TokenAuthority:
     """Issues tokens and says whom they authenticate.
 
-    tokens = TokenAuthority(time.time)
-    token = tokens.issue("main", user="ada", role=Role.VIEW, expires_in=60.0)
-    tokens.authenticate("main", token)      # User(name="ada", …), or None once it is too old
+    Example:
+        >>> tokens = TokenAuthority(clock=lambda: 0.0)
+        >>> token = tokens.issue("main", user="ada", role=Role.VIEW, expires_in=60.0)
+        >>> tokens.authenticate("main", token).name
+        'ada'
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:

@@ -27,8 +27,11 @@ MAX_EVENTS = 200
 class Churn:
     """Changes the objects of one store; the same seed and the same writes give the same changes.
 
-    churn = Churn(store, clock=clock, rng=Random(1))
-    churn.step()                    # e.g. ["pod demo/web-5c9f-x2k4p started on worker-1"]
+    Example:
+        >>> clock, rng = (lambda: 0.0), Random(1)
+        >>> churn = Churn(Store(clock=clock, rng=rng), clock=clock, rng=rng)
+        >>> churn.step()
+        ['pod default/visitor was created']
     """
 
     def __init__(self, store: Store, *, clock: Callable[[], float], rng: Random) -> None:

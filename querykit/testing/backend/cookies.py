@@ -29,10 +29,11 @@ def read_cookies(headers: Iterable[str]) -> dict[str, str]:
 class TokenCookies:
     """Writes and reads the token cookies of one cluster.
 
-        TokenCookies("a", path="/clusters/a", max_age=86400).set("secret", present={}, secure=False)
-        # ["headlamp-auth-a.0=secret; Path=/clusters/a; Max-Age=86400; HttpOnly; SameSite=Strict"]
-
     `path` is the cookies' Path, `max_age` their life in seconds.
+
+    Example:
+        >>> TokenCookies("a", path="/clusters/a", max_age=60).set("secret", present={}, secure=False)
+        ['headlamp-auth-a.0=secret; Path=/clusters/a; Max-Age=60; HttpOnly; SameSite=Strict']
     """
 
     def __init__(self, cluster: str, *, path: str, max_age: int) -> None:
@@ -72,8 +73,8 @@ class TokenCookies:
 
     def _cookie(self, name: str, value: str, max_age: int, secure: bool) -> str:
         # Go leaves out what may not stand in a cookie, and quotes what has a space or comma.
-        kept = "".join(char for char in value if " " <= char < "\x7f" and char not in '";\\')
-        quoted = f'"{kept}"' if set(kept) & set(" ,") else kept
+        kept = re.sub(r"[^ -~]|[\";\\]", "", value)
+        quoted = f'"{kept}"' if re.search("[ ,]", kept) else kept
         attributes = [f"Path={self._path}", f"Max-Age={max_age}", "HttpOnly"]
         if secure:
             attributes.append("Secure")

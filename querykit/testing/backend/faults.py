@@ -97,7 +97,13 @@ Effect = Delay | Hold | Drop | Cut | Respond | Malformed | SlowBody | AddHeaders
 class FaultRule(msgspec.Struct, frozen=True, kw_only=True):
     """An effect and the requests it befalls.
 
-    FaultRule(effect=Respond(503, retry_after="1"), method="GET", path=r"/pods$", times=2)
+    Example:
+        >>> rule = FaultRule(effect=Respond(503, retry_after="1"), path=r"/pods$", times=2)
+        >>> rule.matches("GET", "/clusters/a/api/v1/pods", "a")
+        True
+
+    Raises:
+        ValueError: for a `path` that is no regular expression.
     """
 
     effect: Effect

@@ -22,7 +22,9 @@ USERNAME_CLAIMS = ("preferred_username", "upn", "username", "name")
 def me(token: str, *, now: float) -> tuple[int, dict[str, Any]]:
     """The HTTP status and the document for a token; `now` is in seconds since the epoch.
 
-    me("", now=0.0) == (401, {"message": "unauthorized"})
+    Example:
+        >>> me("", now=0.0)
+        (401, {'message': 'unauthorized'})
     """
     if not token or not all("\x21" <= char <= "\x7e" for char in token):
         return 401, {"message": "unauthorized"}

@@ -19,7 +19,9 @@ MERGE_PATCH = "application/merge-patch+json"
 def merge_patch(target: object, patch: object) -> object:
     """Apply a merge patch (RFC 7396) and return the result; `target` is left as it is.
 
-    merge_patch({"a": 1, "b": 2}, {"b": None, "c": 3}) == {"a": 1, "c": 3}
+    Example:
+        >>> merge_patch({"a": 1, "b": 2}, {"b": None, "c": 3})
+        {'a': 1, 'c': 3}
     """
     if not is_object(patch):
         return patch

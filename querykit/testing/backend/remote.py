@@ -76,6 +76,7 @@ class BackendHandle:
     ) -> str:
         """Make a token for one cluster.
 
+        Example:
             token = await backend.issue_token("main", user="ada", role="view", expires_in=60.0)
 
         A JWT, or random text when `opaque`. `expires_in` is in seconds; None makes a token that
@@ -125,6 +126,7 @@ class BackendHandle:
     ) -> str:
         """Let requests go wrong; returns the fault's name, for `release`.
 
+        Example:
             await backend.set_fault(Respond(503, retry_after="1"), path=r"/pods$", times=2)
 
         `path` is a regular expression, searched for in the path. The first `after` matching

@@ -107,8 +107,9 @@ class Backend(BackendHandle):
     ) -> AsyncGenerator[Self]:
         """Run a backend while the block runs.
 
-        async with Backend.start(BackendSettings(clusters=("east", "west"))) as backend:
-            token = await backend.issue_token("east")
+        Example:
+            async with Backend.start(BackendSettings(clusters=("east", "west"))) as backend:
+                token = await backend.issue_token("east")
         """
         settings = settings or BackendSettings()
         async with AsyncExitStack() as resources:
@@ -126,6 +127,7 @@ class BackendProcess(BackendHandle):
     async def start(cls, settings: BackendSettings | None = None) -> AsyncGenerator[Self]:
         """Run a backend in another process while the block runs.
 
+        Example:
             async with BackendProcess.start(BackendSettings(seed=1)) as backend:
                 ...
 

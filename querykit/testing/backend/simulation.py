@@ -24,7 +24,9 @@ __all__ = ["BackendSettings", "Cluster", "Plugins", "Simulation", "server_url"]
 class BackendSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How a backend is set up.
 
-        BackendSettings(clusters=("east", "west"), seed=1)
+    Example:
+        >>> BackendSettings(clusters=("east", "west"), seed=1).clusters
+        ('east', 'west')
 
     Raises:
         ValueError: for no cluster, or a name that is empty, doubled or contains a `/`.

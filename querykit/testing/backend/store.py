@@ -51,11 +51,13 @@ class Change:
 class Store:
     """The objects of one cluster.
 
-        store = Store(clock=time.time, rng=Random(1))
-        store.create(NAMESPACES, {"metadata": {"name": "demo"}})
-
     `clock` gives seconds since the epoch; `rng` makes uids and generated names; a list's snapshot
     can be read for `history_seconds`. What is handed out is shared: copy it before changing it.
+
+    Example:
+        >>> store = Store(clock=lambda: 0.0, rng=Random(1))
+        >>> store.create(NAMESPACES, {"metadata": {"name": "demo"}})["status"]
+        {'phase': 'Active'}
     """
 
     def __init__(self, *, clock: Callable[[], float], rng: Random, history_seconds: float = 300.0) -> None:

@@ -58,7 +58,7 @@ class Wire:
     async def __call__(
         self, method: str, path: str, body: object = None, *, headers: Any = None, token: str | None = None
     ) -> Reply:
-        """A path from the backend's root, or below the cluster if it begins with `/api` or `/version`."""
+        """A path from the backend's root."""
         token = self.token if token is None else token
         sent = [*({"Authorization": f"Bearer {token}"} if token else {}).items()]
         sent += [*self.headers.items()]

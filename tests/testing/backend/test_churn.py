@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from querykit.testing.backend import BackendSettings
+from querykit.testing.backend import BackendSettings, ControlError
 from querykit.testing.backend.churn import MAX_EVENTS, Churn
 from querykit.testing.backend.resources import DEPLOYMENTS, EVENTS, NAMESPACES, NODES, PODS
 from querykit.testing.backend.simulation import Simulation
@@ -96,7 +96,7 @@ async def test_a_pod_is_not_started_on_a_node_that_is_cordoned(admin, backend):
 
 
 async def test_churn_in_an_unknown_cluster_is_refused(backend):
-    with pytest.raises(Exception, match="nowhere"):
+    with pytest.raises(ControlError, match="nowhere"):
         await backend.step_churn(cluster="nowhere")
 
 

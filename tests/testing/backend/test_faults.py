@@ -266,4 +266,6 @@ async def test_a_client_that_is_gone_does_not_disturb_a_drop(admin, backend, sle
     await admin.session.close()
     with pytest.raises(aiohttp.ClientConnectionError):
         await asking
+    await backend.requests()  # by now the server knows
     sleeps.awake.set()
+    assert [request.status for request in await backend.requests()] == [None]

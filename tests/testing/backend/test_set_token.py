@@ -5,7 +5,7 @@ import json
 from http.cookies import SimpleCookie
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from querykit.testing.backend import BackendSettings
 from querykit.testing.backend.cookies import CHUNK_SIZE, TokenCookies, read_cookies, sanitize_cluster_name
@@ -242,6 +242,7 @@ async def test_below_a_base_url_me_does_not_find_the_cookie(wire, backend):
 # --- cookies as such ---
 
 
+@settings(deadline=None)
 @given(TOKEN_TEXT.filter(bool), st.integers(1, 4), st.text(min_size=1))
 def test_chunks_joined_again_are_the_token(text, repeat, cluster):
     token = text * (repeat * 1300)

@@ -3,7 +3,7 @@
 from random import Random
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from querykit.testing.backend.listing import ListOptions
 from querykit.testing.backend.manifests import parse_timestamp, timestamp
@@ -30,6 +30,7 @@ def page_of(store, query):
     return store.list_objects(NODES, "", ListOptions.from_query(query, NODES))
 
 
+@settings(deadline=None)
 @given(NAMES, st.integers(1, 5), st.randoms())
 def test_pages_are_complete_and_without_doubles_whatever_is_written_between(names, limit, random):
     """kubernetes.md 1.2: every page belongs to the first one's state."""
@@ -50,6 +51,7 @@ def test_pages_are_complete_and_without_doubles_whatever_is_written_between(name
     assert found == sorted(names)
 
 
+@settings(deadline=None)
 @given(NAMES)
 def test_resource_versions_rise_by_one_with_each_write(names):
     store = store_of(names)
@@ -103,6 +105,7 @@ def test_an_owner_and_what_it_owns_go_together():
     assert not store.all(DEPLOYMENTS)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 4_000_000_000))
 def test_a_timestamp_can_be_read_back(seconds):
     assert parse_timestamp(timestamp(seconds)) == seconds
@@ -143,6 +146,7 @@ def test_merge_patch_does_what_the_standard_shows(target, patch, result):
     assert merge_patch(target, patch) == result
 
 
+@settings(deadline=None)
 @given(JSON, JSON)
 def test_a_merge_patch_leaves_its_target_and_applies_once(target, patch):
     before = repr(target)
