@@ -7,12 +7,12 @@ from querykit.cache import QueryCache
 from querykit.calls import Call, Mounting, begin, make_call
 from querykit.context import AsyncFn, Fn, PlainFn
 from querykit.errors import QueryCancelled
-from querykit.flight import Source
+from querykit.flight import Source, Waiter
 from querykit.keys import QueryKey
 from querykit.observer import Observation
 from querykit.options import Defaults, Options, QueryOptions
 from querykit.pending import Pending
-from querykit.query import Query
+from querykit.query import Query, initial_data
 from querykit.runtime import Runtime
 from querykit.state import UNSET, Skip, skip
 
@@ -94,10 +94,7 @@ class AskingMethods:
                 if query.identities:
                     query.spread()
                 return query.data
-        except (
-            KeyError,
-            TypeError,
-        ):  # no such key as it stands, or a stale time that is no number of seconds
+        except (KeyError, TypeError):  # no such key as it stands, or a stale time that is no number of seconds
             pass
         if stale_time is not UNSET:
             options["stale_time"] = stale_time
@@ -106,22 +103,27 @@ class AskingMethods:
         return data if call.selector is None else call.selector(data)
 
     async def _ask(self, call: Call, *, swr: bool) -> Any:
-        query, source = self._prepared(call)
-        fresh = query.is_fresh(call.options.stale_time, self._now())
-        if fresh or (query.has_data and (swr or call.fn is skip)):
-            self._hits += 1
-            query.touched = True
-            if not fresh and source is not None:
-                begin(query, source, self.cache.ledger)
+        waiter = None
+        with self.cache.delivery:
+            query, source = self._prepared(call)
+            fresh = query.is_fresh(call.options.stale_time, self._now())
+            hit = fresh or (query.has_data and (swr or call.fn is skip))
+            if hit:
+                self._hits += 1
+                query.touched = True
+                if not fresh and source is not None:
+                    begin(query, source, self.cache.ledger)
+            elif source is not None:
+                self._misses += 1
+                waiter = query.ask(source, self.cache.ledger.current())
             query.settle_down()
-            return query.read()  # last, since whoever was told of the fetch may have forgotten the data
-        self._misses += 1
-        return await self._wait(query, call, source)
-
-    async def _wait(self, query: Query, call: Call, source: Source | None) -> Any:
-        if source is None:
+        if waiter is not None:
+            return await self._answer(query, waiter, call.options.stale_if_error)
+        if not hit:
             raise call.missing()
-        waiter = query.ask(source, self.cache.ledger.current())
+        return query.read()  # last, since whoever was told of the fetch may have forgotten the data
+
+    async def _answer(self, query: Query, waiter: Waiter, stale_if_error: float | None) -> Any:
         try:
             await waiter.wait()
         finally:
@@ -131,8 +133,8 @@ class AskingMethods:
         except QueryCancelled:
             raise
         except Exception:
-            limit = call.options.stale_if_error
-            if limit is not None and query.has_data and self._now() - query.updated_at <= limit:
+            age = self._now() - query.updated_at
+            if stale_if_error is not None and query.has_data and age <= stale_if_error:
                 return query.read()
             raise
 
@@ -170,15 +172,17 @@ class AskingMethods:
             return Pending(ledger)
         self._runtime.check()
         self._runtime.bound_loop()
-        query, source = self._prepared(call)
         waiter = None
-        if query.is_fresh(call.options.stale_time, self._now()):
-            query.touched = True
-        elif source is None:
+        with self.cache.delivery:
+            query, source = self._prepared(call)
+            fresh = query.is_fresh(call.options.stale_time, self._now())
+            if fresh:
+                query.touched = True
+            elif source is not None:
+                waiter = begin(query, source, ledger)
+            query.settle_down()
+        if not fresh and source is None:
             raise call.missing()
-        else:
-            waiter = begin(query, source, ledger)
-        query.settle_down()
         return Pending(ledger, [] if waiter is None else [(query, waiter)], never_raises=True)
 
     @overload
@@ -219,15 +223,14 @@ class AskingMethods:
 
     def _built(self, call: Call) -> Query:
         query = self._entries.get(call.frozen)
+        initial = None
+        if query is None or not query.has_data:  # before anything is made: it may raise, or use this client
+            initial = initial_data(call.options, self.cache.ledger)
+            query = self._entries.get(call.frozen)
         if query is None:
             query = self.cache.build(call.key, call.frozen, self._defaults.resolve(call.frozen, {}))
         query.gc_time = max(query.gc_time, call.options.gc_time)
         if call.options.tags != query.tags:
             self.cache.tag(query, query.tags | call.options.tags)
-        if not query.has_data and call.options.initial_data is not UNSET:
-            try:
-                query.apply_initial(call.options)
-            except BaseException:
-                query.settle_down()
-                raise
+        query.start_with(initial, call.options)
         return query

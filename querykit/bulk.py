@@ -68,8 +68,9 @@ class BulkMethods:
         if meant.is_key_alone:
             self.cache.note_invalidated(meant.key or (), epoch, exact=meant.exact)
         wanted = [query for query in _of(queries, refetch_type) if not query.is_static]
-        self.cache.invalidate(queries, epoch)
-        return self._refetch(wanted, epoch, cancel=cancel_refetch, throw_on_error=throw_on_error)
+        with self.cache.delivery:
+            self.cache.invalidate(queries, epoch)
+            return self._refetch(wanted, epoch, cancel=cancel_refetch, throw_on_error=throw_on_error)
 
     def refetch_queries(
         self,
@@ -95,8 +96,9 @@ class BulkMethods:
         """Stop running fetches. Data, errors and flags stay; callers get the data there is, or `QueryCancelled`."""
         _, queries = self._find(key, filters)
         record = self.cache.ledger.current()
-        for query in queries:
-            query.cancel(record)
+        with self.cache.delivery:
+            for query in queries:
+                query.cancel(record)
         return Pending(self.cache.ledger)
 
     def remove_queries(self, key: QueryKey | Unset = UNSET, **filters: Unpack[QueryFilters]) -> Pending:
@@ -106,8 +108,9 @@ class BulkMethods:
         if meant.is_key_alone:
             self.cache.note_removed(meant.key or (), ledger.tick(), exact=meant.exact)
         record = ledger.current()
-        for query in queries:
-            query.remove(record)
+        with self.cache.delivery:
+            for query in queries:
+                query.remove(record)
         return Pending(ledger)
 
     def reset_queries(
@@ -117,7 +120,8 @@ class BulkMethods:
         _, queries = self._find(key, filters)
         ledger = self.cache.ledger
         record = ledger.current()
-        awaits = [(query, waiter) for query in queries if (waiter := query.reset(record)) is not None]
+        with self.cache.delivery:
+            awaits = [(query, waiter) for query in queries if (waiter := query.reset(record)) is not None]
         return Pending(ledger, awaits, throw_on_error=throw_on_error)
 
     def clear(self) -> Pending:
@@ -146,11 +150,12 @@ class BulkMethods:
     def _refetch(self, queries: list[Query], after: int | None, *, cancel: bool, throw_on_error: bool) -> Pending:
         ledger = self.cache.ledger
         record = ledger.current()
-        awaits = [
-            (query, waiter)
-            for query in queries
-            if (waiter := query.refetch(record, after=after, cancel=cancel)) is not None
-        ]
+        with self.cache.delivery:
+            awaits = [
+                (query, waiter)
+                for query in queries
+                if (waiter := query.refetch(record, after=after, cancel=cancel)) is not None
+            ]
         return Pending(ledger, awaits, throw_on_error=throw_on_error)
 
 

@@ -230,6 +230,10 @@ class QueryCache:
         """Draw a delay up to `longest` seconds."""
         return self._runtime.jitter(longest)
 
+    def report(self, message: str, error: BaseException) -> None:
+        """Tell of an error that has no caller."""
+        self._runtime.report(message, error)
+
     def rests(self, query: Query) -> None:
         """A query is unobserved and idle: its gc time begins."""
         if not query.rests and self.holds(query):

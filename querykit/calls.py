@@ -44,7 +44,9 @@ class Call:
     def missing(self) -> MissingQueryFunction:
         """Return the error that says that there is nothing to fetch with."""
         why = "its function is `skip`" if self.fn is skip else "no query function was given"
-        return MissingQueryFunction(f"there is no fresh data for {self.key!r} and {why}: pass fn, or set a default for it")
+        return MissingQueryFunction(
+            f"there is no fresh data for {self.key!r} and {why}: pass fn, or set a default for it"
+        )
 
 
 def make_call(defaults: Defaults, key: object, fn: Any, given: dict[str, Any]) -> Call:

@@ -211,10 +211,11 @@ class QueryClient(AskingMethods, BulkMethods):
             and self.cache.was_removed_since(frozen, writer.began)
         ):
             return
-        query = self._entries.get(frozen) or self.cache.build(key, frozen, self._defaults.resolve(frozen, {}))
-        query.set(value, writer, names, age=age)
-        query.touched = True
-        query.settle_down()
+        with self.cache.delivery:
+            query = self._entries.get(frozen) or self.cache.build(key, frozen, self._defaults.resolve(frozen, {}))
+            query.touched = True
+            query.set(value, writer, names, age=age)
+            query.settle_down()
 
     def _find_one(self, key: Any) -> Query | None:
         return self.cache.find(key.key if isinstance(key, Options) else key)
@@ -264,12 +265,12 @@ class QueryClient(AskingMethods, BulkMethods):
         with self.cache.delivery:  # nobody is told before all of it is gone
             for holder in ledger.stamp(identity):
                 holder.forget(identity)
-        awaits: list[tuple[Query, Waiter]] = []
-        if restart and self._runtime.life is Life.OPEN:
-            for query in self.cache.parked_for(identity):
-                waiter = query.restart()
-                if waiter is not None:
-                    awaits.append((query, waiter))
+            awaits: list[tuple[Query, Waiter]] = []
+            if restart and self._runtime.life is Life.OPEN:
+                for query in self.cache.parked_for(identity):
+                    waiter = query.restart()
+                    if waiter is not None:
+                        awaits.append((query, waiter))
         return Pending(ledger, awaits)
 
     def on(

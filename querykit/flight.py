@@ -115,19 +115,19 @@ class Failure:
     def throw(self, key: QueryKey) -> NoReturn:
         """Raise the error; not if one of its identities was forgotten before anybody took it (S3)."""
         record = self._record
-        if record is not None:
-            record.ledger.spread(record.names)
-            if record.is_doomed and not self._final:
-                raise QueryCancelled(key, "forgotten")
-            if self._final:
-                record.ledger.tell()
-        # The same object goes to every waiter: without this each would add its frames, and what he was
-        # handling at the time, for the next.
-        self.error.__context__ = self._context
         try:
+            if record is not None:
+                record.ledger.spread(record.names)
+                if record.is_doomed and not self._final:
+                    raise QueryCancelled(key, "forgotten")
+                if self._final:
+                    record.ledger.tell()
+            # The same object goes to every waiter: without this each would add its frames, and what he was
+            # handling at the time, for the next.
+            self.error.__context__ = self._context
             raise self.error.with_traceback(self._trace)
         finally:
-            del self  # else the error holds a frame that holds the error, and its record lives on
+            del self, record  # else the error holds a frame that holds the error, and its record lives on
 
 
 class Waiter:
@@ -176,8 +176,12 @@ class Waiter:
 
     def take(self, query: Target) -> Any:
         """Return the data that the query has now, or raise why there is none."""
-        if self.failure is not None:
-            self.failure.throw(query.key)
+        failure, self.failure = self.failure, None
+        try:
+            if failure is not None:
+                failure.throw(query.key)
+        finally:
+            del failure
         return query.read()
 
 
@@ -210,11 +214,6 @@ class Flight:
     def is_running(self) -> bool:
         """Whether its answer counts."""
         return self.phase is Phase.RUNNING
-
-    @property
-    def is_cancelled(self) -> bool:
-        """Whether it was stopped."""
-        return self.phase is Phase.CANCELLED
 
     def uses(self, identity: Hashable) -> bool:
         """Whether the function has used `identity`, and its answer still counts."""
@@ -269,9 +268,8 @@ def waits(record: Record | None, flight: Flight | None) -> list[Flight] | None:
 
     What runs under `record` is then *inside* the flight: it carries the flight's own record, or the
     record of a flight that it waits for. The chain goes from the record's own flight up to `flight`.
-    A plain callback of the loop is outside, though it carries the record of whoever scheduled it.
     """
-    if record is None or flight is None or not isinstance(record.holder, Flight) or _is_plain_callback():
+    if record is None or flight is None or not isinstance(record.holder, Flight):
         return None
     chains = [[record.holder]]
     seen: set[Flight] = set()
@@ -287,13 +285,6 @@ def waits(record: Record | None, flight: Flight | None) -> list[Flight] | None:
             if not waiter.done:
                 chains.extend([*chain, reader.holder] for reader in waiter.readers if isinstance(reader.holder, Flight))
     return None
-
-
-def _is_plain_callback() -> bool:
-    try:
-        return asyncio.current_task() is None
-    except RuntimeError:  # no loop runs in this thread
-        return False
 
 
 def refuse_cycle(record: Record | None, flight: Flight | None) -> None:

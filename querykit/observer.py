@@ -82,13 +82,14 @@ class Follower:
     It remembers what `select` made of the data, until the data goes or an identity that `select` used.
     """
 
-    __slots__ = ("_ledger", "event", "is_closed", "memo", "query", "stale_time")
+    __slots__ = ("_ledger", "event", "is_closed", "memo", "query", "seen", "stale_time")
 
     def __init__(self, stale_time: StaleTime, ledger: Ledger) -> None:
         self._ledger = ledger
         self.stale_time: StaleTime = stale_time
         self.query: Query | None = None
         self.event = asyncio.Event()
+        self.seen = False
         self.is_closed = False
         self.memo: tuple[object, object, Identities] | None = None
 
@@ -157,6 +158,9 @@ class Observation(Generic[T]):
     async def __anext__(self) -> QueryResult[T]:
         """Return the newest result: the first at once, each further one after a change."""
         follower = self._attached()
+        if follower.seen and follower.event.is_set():
+            await asyncio.sleep(0)  # a reader who changes the key at each result lets its fetch go on
+        follower.seen = True
         await follower.event.wait()
         follower.event.clear()
         if follower.is_closed:

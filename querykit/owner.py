@@ -72,6 +72,10 @@ class Owner(Protocol[Q_contra]):
         """Run a task that the client owns."""
         ...
 
+    def report(self, message: str, error: BaseException, /) -> None:
+        """Tell of an error that has no caller."""
+        ...
+
     def changed(self, query: Q_contra, cause: Cause) -> None:
         """Tell of a change."""
         ...

@@ -6,7 +6,7 @@ from typing import Any
 from querykit.entry import Cause
 from querykit.fetched import FetchedEntry
 from querykit.flight import Choice, Source, Waiter, waits
-from querykit.identity import Identities, Record, merged, recording
+from querykit.identity import Identities, Ledger, Record, merged, recording
 from querykit.options import ResolvedOptions
 from querykit.owner import Observer
 from querykit.state import UNSET, QueryState
@@ -88,7 +88,6 @@ class Query(FetchedEntry):
             epoch = record.began
         if self.epoch > epoch:
             return
-        options = self.defaults if self.source is None else self.source.options
         self._store(data, epoch, identities, age=age, sharing=options.structural_sharing)
         if not inside:
             if flight is not None and flight.began < epoch:
@@ -98,25 +97,11 @@ class Query(FetchedEntry):
         if not inside:
             self._go_on()
 
-    def apply_initial(self, options: ResolvedOptions) -> None:
-        """Give a query without data its initial data, if the options have any."""
-        data: Any = options.initial_data
-        if data is UNSET or self.has_data:
-            return
-        ledger = self._owner.ledger
-        given = ledger.written_by()
-        if given is None:
-            return
-        record = Record(ledger)
-        record.take_on(given)
-        if options.identity is not UNSET:
-            record.name(options.identity)
-        if callable(data):
-            with recording(record):
-                data = data()
-            if record.is_doomed:
-                return
-        self._store(data, record.began, record.names, age=options.initial_data_age, sharing=False)
+    def start_with(self, initial: tuple[object, Record] | None, options: ResolvedOptions) -> None:
+        """Take initial data, if there is any and nothing else yet."""
+        if initial is not None and not self.has_data:
+            data, record = initial
+            self._store(data, record.began, record.names, age=options.initial_data_age, sharing=False)
 
     def refetch(self, record: Record | None, *, after: int | None = None, cancel: bool) -> Waiter | None:
         """Fetch again, for nobody in particular: `after` an invalidation's epoch, or any new answer.
@@ -152,6 +137,12 @@ class Query(FetchedEntry):
 
         Returns a held waiter where it fetches.
         """
+        options = self.defaults if self.source is None else self.source.options
+        try:
+            initial = initial_data(options, self._owner.ledger)
+        except Exception as error:
+            self._owner.report(f"initial_data of {self.key!r} raised {type(error).__name__} at a reset", error)
+            initial = None
         self._owner.note_removed(self.frozen, self._owner.ledger.tick(), exact=True)
         anew = self.is_active and self.source is not None and not self.parked
         if not anew or waits(record, self.flight) is not None:
@@ -162,8 +153,7 @@ class Query(FetchedEntry):
                 if waiter.done:
                     waiter.reopen(self._owner.loop())
         self._blank()
-        if self.source is not None:
-            self.apply_initial(self.source.options)
+        self.start_with(initial, options)
         self._owner.changed(self, Cause.RESET)
         held = self._wait(self.invalidated_epoch, held=True) if anew else None
         self._go_on()
@@ -181,3 +171,19 @@ class Query(FetchedEntry):
             observer.closed()
         self.observers.clear()
         self._blank()
+
+
+def initial_data(options: ResolvedOptions, ledger: Ledger) -> tuple[object, Record] | None:
+    """Return the initial data that the options give, with the record of how it came; None if they give none."""
+    data: Any = options.initial_data
+    given = None if data is UNSET else ledger.written_by()
+    if given is None:
+        return None
+    record = Record(ledger)
+    record.take_on(given)
+    if options.identity is not UNSET:
+        record.name(options.identity)
+    if callable(data):
+        with recording(record):
+            data = data()
+    return None if record.is_doomed else (data, record)
