@@ -32,7 +32,7 @@ class PrefixIndex(Generic[T]):
         for part in key[:-1]:
             below = node.get(part)
             if not isinstance(below, _Node):
-                below = node[part] = _Node() if below is None else _Node({_HERE: below})
+                below = node[part] = _Node({_HERE: below}) if part in node else _Node()
             node = below
         last = key[-1] if key else _HERE
         below = node.get(last)

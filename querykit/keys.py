@@ -85,8 +85,8 @@ def _freeze_part(part: object) -> Hashable:
     if isinstance(part, AbstractSet):
         return frozenset(_freeze_part(item) for item in cast("AbstractSet[object]", part))
     if dataclasses.is_dataclass(part) and not isinstance(part, type):
-        values = tuple(_freeze_part(getattr(part, field.name)) for field in dataclasses.fields(part))
-        return Frozen(type(part), values)
+        fields = [field for field in dataclasses.fields(part) if field.compare]
+        return Frozen(type(part), tuple([_freeze_part(getattr(part, field.name)) for field in fields]))
     try:
         hash(part)
     except TypeError:
@@ -128,7 +128,10 @@ def _snapshot_part(part: object) -> object:
     if isinstance(part, AbstractSet):
         return frozenset(cast("AbstractSet[object]", part))
     if dataclasses.is_dataclass(part) and not isinstance(part, type):
-        return copy.deepcopy(part)
+        copied = copy.copy(part)
+        for field in dataclasses.fields(part):
+            object.__setattr__(copied, field.name, _snapshot_part(getattr(part, field.name)))
+        return copied
     return part
 
 
@@ -146,6 +149,6 @@ def matching(children: Mapping[Hashable, object], part: Hashable) -> Iterator[Ha
 def starts_with(key: FrozenKey, prefix: FrozenKey) -> bool:
     """Whether `prefix` matches `key` part by part, mapping parts by subset."""
     return len(prefix) <= len(key) and all(
-        part.covers(own) if isinstance(part, Frozen) and part.kind is dict else part == own
+        part.covers(own) if isinstance(part, Frozen) and part.kind is dict else part is own or part == own
         for part, own in zip(prefix, key, strict=False)
     )
