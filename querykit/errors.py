@@ -13,9 +13,12 @@ QuerykitError
     InvalidBody           an answer whose body is not what it should be
 """
 
-import copy
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from types import GetSetDescriptorType, MemberDescriptorType
+from typing import Any, Final, TypeAlias, cast
+
+from yarl import URL
 
 __all__ = [
     "ApiError",
@@ -146,54 +149,84 @@ class InvalidBody(ApiError):
 _HOLDS_A_REQUEST: Final = frozenset(
     {"request_info", "request", "_request", "response", "_response", "history", "headers", "_conn_key"}
 )
+_SECRET_FIELDS: Final = frozenset({"headers", "proxy", "proxy_auth"})
+# What a class written in C, or one with slots, keeps outside of the instance's dict.
+_FIELDS: Final = (MemberDescriptorType, GetSetDescriptorType)
+
+_Memo: TypeAlias = dict[int, BaseException]
 
 
 def kept(error: BaseException) -> BaseException:
     """Return a copy of `error` that may be kept: no traceback, and no request in it or in its causes.
 
     A traceback pins the locals of every frame it passed; a request holds the credentials it was sent with.
+    An error that was being handled when another was raised (`__context__`) is not kept.
     """
-    return _kept(error, seen=set())
-
-
-def _kept(error: BaseException, seen: set[int]) -> BaseException:
-    seen.add(id(error))
-    cause = error.__cause__
-    copied = redacted(error)
-    if cause is not None and id(cause) not in seen:
-        copied.__cause__ = _kept(cause, seen)
-    return copied
+    return _kept(error, {})
 
 
 def redacted(error: BaseException) -> BaseException:
     """Return a copy of `error` without traceback, cause, and anything that a request carried."""
+    return _copied(error, {})
+
+
+def _kept(error: BaseException, memo: _Memo) -> BaseException:
+    known = memo.get(id(error))
+    if known is not None:
+        return known
+    first = copied = _copied(error, memo)
+    while (cause := error.__cause__) is not None:
+        known = memo.get(id(cause))
+        _set(copied, "__cause__", known or _copied(cause, memo))
+        if known is not None:
+            break
+        error, copied = cause, memo[id(cause)]
+    return first
+
+
+def _copied(error: BaseException, memo: _Memo) -> BaseException:
+    """Copy without calling anything of the error's class: its `__init__` may take other arguments than `args`."""
+    kind: type[BaseException] = type(error)
+    base: Any = next(each for each in kind.__mro__ if each.__module__ == "builtins")
     secret = {id(value) for name, value in vars(error).items() if name in _HOLDS_A_REQUEST}
-    if not secret:
-        try:
-            copied = copy.copy(error)
-        except Exception:  # an __init__ of its own shape: build it without calling that
-            copied = _rebuild(error, error.args, vars(error))
-        return copied.with_traceback(None)
-    args = tuple(_without_headers(value) if id(value) in secret else value for value in error.args)
-    state = {
-        name: _without_headers(value) if name in _HOLDS_A_REQUEST else value for name, value in vars(error).items()
-    }
-    return _rebuild(error, args, state)
-
-
-def _rebuild(error: BaseException, args: tuple[Any, ...], state: Mapping[str, Any]) -> BaseException:
-    copied: BaseException = type(error).__new__(type(error), *args)
-    copied.args = args
-    vars(copied).update(state)
-    if isinstance(error, OSError) and isinstance(copied, OSError):
-        copied.errno, copied.strerror = error.errno, error.strerror
+    args: list[Any] = [_harmless(value, memo, secret=id(value) in secret) for value in error.args]
+    if BaseExceptionGroup in kind.__mro__:
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        args = [group.message, [_kept(each, memo) for each in group.exceptions]]
+    copied: BaseException = base.__new__(kind, *args)
+    memo[id(error)] = copied
+    _set(copied, "args", tuple(args))
+    for name in _fields(kind):
+        value = getattr(error, name, None)
+        if value is not None:
+            with contextlib.suppress(AttributeError, TypeError):  # it cannot be set, and was by __new__
+                _set(copied, name, _harmless(value, memo, secret=name in _HOLDS_A_REQUEST))
+    for name, value in vars(error).items():
+        vars(copied)[name] = _harmless(value, memo, secret=name in _HOLDS_A_REQUEST)
     return copied
 
 
-def _without_headers(value: Any) -> Any:
-    """Keep the URL and method of a request's description; drop all else."""
+def _fields(kind: type[BaseException]) -> Iterator[str]:
+    for each in kind.__mro__:
+        for name, field in vars(each).items():
+            # An AttributeError's `obj` is what lacks the attribute: it may be a response.
+            if isinstance(field, _FIELDS) and not name.startswith("__") and name not in {"args", "obj"}:
+                yield name
+
+
+def _set(error: BaseException, name: str, value: object) -> None:
+    object.__setattr__(error, name, value)  # an error may be a frozen dataclass
+
+
+def _harmless(value: Any, memo: _Memo, *, secret: bool) -> Any:
+    """Return what may be kept of an error's argument or attribute; of a secret one its URL and method at most."""
+    if isinstance(value, BaseException):
+        return _kept(value, memo)
+    if isinstance(value, URL):
+        return value.with_user(None).with_query(None).with_fragment(None) if value.absolute else value.with_query(None)
     fields: tuple[str, ...] = getattr(value, "_fields", ())
-    secret: dict[str, Any] = {
-        name: {} if name == "headers" else None for name in fields if name in ("headers", "proxy", "proxy_auth")
-    }
-    return value._replace(**secret) if secret else None
+    if not _SECRET_FIELDS.isdisjoint(fields):
+        kept_fields = {name: _harmless(getattr(value, name), memo, secret=False) for name in fields}
+        kept_fields.update({name: {} if name == "headers" else None for name in _SECRET_FIELDS.intersection(fields)})
+        return value._replace(**kept_fields)
+    return None if secret else value
