@@ -95,7 +95,7 @@ async def server(stack) -> Server:
     app = web.Application(client_max_size=2**24)
     app.router.add_route("*", "/{path:.*}", server.handle)
     running = TestServer(app)
-    await running.start_server(max_line_size=2**20, max_field_size=2**20)
+    await running.start_server(access_log=None, max_line_size=2**20, max_field_size=2**20)
     stack.push_async_callback(running.close)
     server.url = str(running.make_url("")).rstrip("/")
     return server

@@ -247,16 +247,16 @@ async def test_an_unknown_cluster_is_an_error_with_the_backends_word_for_it(clus
 
 
 async def test_a_callers_cancellation_ends_a_request(server, connect):
-    forever = asyncio.Event()
+    came, forever = asyncio.Event(), asyncio.Event()
 
     async def never(request):
+        came.set()
         await forever.wait()
         return web.Response()
 
     server.handler = never
     task = asyncio.create_task(connect(server.url).request("/x"))
-    while not server.requests:
-        await asyncio.sleep(0.001)
+    await came.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
