@@ -125,8 +125,8 @@ class Ledger:
         return self.epoch
 
     def oldest(self) -> int:
-        """Return the epoch at which the oldest living record began, or the present one."""
-        return min((record.began for record in tuple(self.living)), default=self.epoch)
+        """Return the epoch at which the oldest living record began, or the next one."""
+        return min((record.began for record in tuple(self.living)), default=self.epoch + 1)
 
     def current(self) -> Record | None:
         """Return the record of what runs now, if it is one of this ledger.
@@ -178,11 +178,11 @@ class Ledger:
 
     def stamp(self, identity: Hashable) -> list[Holder]:
         """Forget `identity`: what named it until now is doomed. Return the holders to be told."""
-        oldest = self.oldest()
-        self._stamps = {name: epoch for name, epoch in self._stamps.items() if epoch >= oldest}
         with self._lock:
             self._stamps[identity] = self.tick()
             holders = self._holders.pop(identity, set())
+        oldest = self.oldest()
+        self._stamps = {name: epoch for name, epoch in self._stamps.items() if epoch > oldest}
         return [holder for holder in tuple(holders) if holder.uses(identity)]
 
     def note(self, record: Record, identity: Hashable, epoch: int) -> None:

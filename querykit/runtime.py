@@ -1,6 +1,7 @@
 """The event loop that a client lives on: its clock, its tasks, its reports (S12)."""
 
 import asyncio
+import contextlib
 import enum
 import logging
 import threading
@@ -104,8 +105,11 @@ class Runtime:
     def spawn(self, coro: Coroutine[Any, Any, Any], name: str, context: Context | None = None) -> asyncio.Task[Any]:
         """Run `coro` in a task that the client owns."""
         task = self.bound_loop().create_task(coro, name=name, context=context)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        if task.done():  # an eager one: nothing need wait for the loop's next turn
+            self._ended(task)
+        else:
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
         return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
@@ -123,13 +127,17 @@ class Runtime:
         """Call back in the client's thread: now if this is it, else soon; not at all once its loop is closed."""
         if threading.get_ident() == self._thread:
             callback()
-        elif self.loop is not None and not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(callback)
+        elif self.loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed
+                self.loop.call_soon_threadsafe(callback)
 
     def report(self, message: str, error: BaseException) -> None:
         """Tell of an error that has no caller: to the client's own report, the loop's handler, or the log."""
         if self._report is not None:
-            self._report(message, error)
+            try:
+                self._report(message, error)
+            except Exception:
+                _log.exception("the client's report raised an error when told: %s", message)
         elif self.loop is not None:
             self.loop.call_exception_handler({"message": f"querykit: {message}", "exception": error})
         else:

@@ -41,3 +41,20 @@ async def until_settled(results: Any) -> AsyncIterator[Any]:
         yield result
         if not result.is_pending:
             return
+
+
+class Held:
+    """A query function that uses identities, and then waits to be let go on."""
+
+    def __init__(self, *identities: Hashable, value: Any = "value"):
+        self.identities = identities
+        self.value = value
+        self.used = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    async def __call__(self) -> Any:
+        for identity in self.identities:
+            use_identity(identity)
+        self.used.set()
+        await self.go_on.wait()
+        return self.value

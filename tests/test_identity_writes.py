@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from querykit import QueryCancelled, QueryClient, QueryContext, skip, use_identity
+from querykit import QueryCancelled, QueryClient, QueryContext, QuerykitError, skip, use_identity
 from tests.identities import A, B, names_of, raises, returns
 
 
@@ -243,7 +243,7 @@ class TestTwoClients:
         await client.query(("parent",), fn)
         client.forget(A)
         go_on.set()
-        with pytest.raises(TypeError):  # there is no data
+        with pytest.raises(QuerykitError):
             await children[0]
         assert other.get_queries_data() == []
 
