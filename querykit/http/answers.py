@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Final, Protocol, TypeVar, cast
@@ -82,7 +83,7 @@ def _said(response: aiohttp.ClientResponse, body: bytes, status: Mapping[str, An
     if isinstance(message := status.get("message"), str) and message.strip():
         return message.strip()
     if 300 <= response.status < 400 and (location := response.headers.get("Location")):
-        return f"redirects are not followed; this one leads to {_place(location)}"
+        return f"redirects are not followed; this one leads to {_place(response.url, location)}"
     if status or not response.content_type.startswith("text/") or response.content_type == "text/html":
         return ""
     try:
@@ -92,9 +93,9 @@ def _said(response: aiohttp.ClientResponse, body: bytes, status: Mapping[str, An
     return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "…"
 
 
-def _place(location: str) -> str:
+def _place(url: yarl.URL, location: str) -> str:
     try:
-        return shown(yarl.URL(location))
+        return shown(url.join(yarl.URL(location)))
     except ValueError:
         return "no URL"
 
@@ -126,9 +127,10 @@ def retry_after(
 def timestamp(date: str) -> float | None:
     """Return an HTTP date as seconds since 1970, or None if it is none."""
     try:
-        return parsedate_to_datetime(date).timestamp()
+        at = parsedate_to_datetime(date)
     except (ValueError, OverflowError):
         return None
+    return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
 
 
 def decoded(response: aiohttp.ClientResponse, body: bytes, codec: Codec, type: type[T]) -> T | None:

@@ -1,12 +1,12 @@
 """The one table that translates what aiohttp raises, and what is kept of it as a cause: no secret."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
 
 import aiohttp
 import yarl
-from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError
+from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from querykit.errors import ApiError, RequestTimeout, Unreachable, redacted
@@ -64,15 +64,8 @@ _STATUS: Final[Mapping[type[ApiError], tuple[int | None, str]]] = {
     ApiError: (None, "Request Failed"),
 }
 
-# Their messages may quote what came over the wire, or the whole URL.
-_QUOTES: Final = (
-    aiohttp.ClientPayloadError,
-    aiohttp.ServerDisconnectedError,
-    aiohttp.ServerTimeoutError,
-    aiohttp.InvalidURL,
-    aiohttp.NonHttpUrlClientError,
-    HttpProcessingError,
-)
+_AIOHTTP: Final = (aiohttp.ClientError, aiohttp.WSMessageTypeError, HttpProcessingError)
+_QUOTES_NOTHING: Final = (OSError, aiohttp.ServerFingerprintMismatch)
 
 
 def row_of(kind: type[BaseException]) -> Row:
@@ -114,16 +107,20 @@ def harmless(error: BaseException, method: str, url: yarl.URL) -> BaseException:
 
 
 def _bare(error: BaseException, method: str, url: yarl.URL) -> BaseException | None:
-    """Return an error of the same class that quotes nothing, if this one might."""
+    """Return an error of the same class without a message, if that may quote the wire or the whole URL."""
     if isinstance(error, aiohttp.ClientResponseError):
         plain = yarl.URL(shown(url), encoded=True)
         headers: CIMultiDict[str] = CIMultiDict()
         about = aiohttp.RequestInfo(plain, method, CIMultiDictProxy(headers), plain)
         return type(error)(about, (), status=error.status)
-    if isinstance(error, _QUOTES):
-        empty = cast("Callable[..., BaseException]", type(error))
-        return empty("") if isinstance(error, (BadHttpMessage, aiohttp.InvalidURL)) else empty()
-    return None
+    if not isinstance(error, _AIOHTTP):
+        return None
+    if isinstance(error, _QUOTES_NOTHING) and not isinstance(error, TimeoutError):
+        return None
+    blank = type(error).__new__(type(error))
+    if isinstance(blank, aiohttp.InvalidURL):  # it cannot be shown without
+        aiohttp.InvalidURL.__init__(blank, "")
+    return blank
 
 
 def _inner(value: object) -> object:

@@ -177,6 +177,8 @@ class Sender:
 
     def _body(self, json: object, data: bytes | str | None, headers: CIMultiDict[str]) -> bytes | str | None:
         if json is UNSET:
+            if data is not None and not isinstance(data, (bytes, str)):
+                raise TypeError(f"data= is bytes or text, not a {type(data).__name__}; for a value give json=")
             return data
         if data is not None:
             raise TypeError("a request has one body: give json= or data=, not both")

@@ -9,9 +9,9 @@ import yarl
 
 __all__ = ["EncodedPath", "encode_path", "join_path"]
 
-# What may stand in a path segment as it is: RFC 3986's pchar.
-_SEGMENT: Final = "!$&'()*+,;=:@"
-_ENCODED: Final = re.compile(rf"(?:[A-Za-z0-9\-._~/{re.escape(_SEGMENT)}]|%[0-9A-Fa-f]{{2}})*")
+# What is left as it is in a segment: RFC 3986's pchar, but for what some servers take for more than text.
+_SEGMENT: Final = "!$&'()*,=:@"
+_ENCODED: Final = re.compile(rf"(?:[A-Za-z0-9\-._~/+;{re.escape(_SEGMENT)}]|%[0-9A-Fa-f]{{2}})*")
 _SEPARATORS: Final = re.compile(r"[/\\]")
 
 
