@@ -53,7 +53,7 @@ def wire(stack):
 
         server = await asyncio.start_server(talk, "127.0.0.1", 0)
         stack.callback(server.close)
-        return "http://127.0.0.1:{}".format(server.sockets[0].getsockname()[1])
+        return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
     return wire
 

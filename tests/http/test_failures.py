@@ -109,11 +109,16 @@ def test_what_is_kept_of_an_error_holds_no_secret(kind):
         (TimeoutError(), RequestTimeout, 408, "Request Timeout - no whole answer within 5 s"),
         (make(aiohttp.SocketTimeoutError), RequestTimeout, 408, "Request Timeout - no whole answer in time"),
         (make(aiohttp.ClientConnectorError), Unreachable, 502, "Unreachable - no connection: refused"),
-        (make(aiohttp.ClientHttpProxyError), Unreachable, 502, "Unreachable - the proxy refused to connect, with status 407"),
+        (
+            make(aiohttp.ClientHttpProxyError),
+            Unreachable,
+            502,
+            "Unreachable - the proxy refused to connect, with status 407",
+        ),
         (ConnectionResetError(), Unreachable, 502, "Unreachable - the connection was lost: ConnectionResetError"),
         (make(aiohttp.TooManyRedirects), ApiError, None, "Request Failed - aiohttp refused the request"),
     ],
-)  # fmt: skip
+)
 def test_an_error_becomes_what_its_row_says(error, becomes, status, says):
     failure = translated(error, "PUT", URL, 5)
     assert type(failure) is becomes
@@ -332,7 +337,7 @@ async def proxy(stack):
 
     server = await asyncio.start_server(talk, "127.0.0.1", 0)
     stack.callback(server.close)
-    return "127.0.0.1:{}".format(server.sockets[0].getsockname()[1]), heads
+    return f"127.0.0.1:{server.sockets[0].getsockname()[1]}", heads
 
 
 @pytest.mark.parametrize("where", ["url", "auth"])
@@ -340,7 +345,8 @@ async def test_a_proxy_tunnels_https_and_alone_sees_its_password(connect, proxy,
     address, heads = proxy
     url = f"http://ada:{SECRET}@{address}" if where == "url" else f"http://{address}"
     auth = ("ada", SECRET) if where == "auth" else None
-    transport = connect(secure, proxy=url, proxy_auth=auth, proxy_headers={"X-Hop": "1"}, ssl=trusting, headers={"Authorization": "x"})  # fmt: skip
+    hop, mine = {"X-Hop": "1"}, {"Authorization": "x"}
+    transport = connect(secure, proxy=url, proxy_auth=auth, proxy_headers=hop, ssl=trusting, headers=mine)
     assert [await transport.get("/"), await transport.get("/")] == ["x", "x"]
     (head,) = heads
     assert head.startswith("CONNECT 127.0.0.1:")
@@ -372,6 +378,6 @@ def test_options_for_a_proxy_without_one_are_refused(connect):
 
 
 def test_a_proxy_without_a_scheme_is_refused(connect):
-    with pytest.raises(ValueError, match="http://proxy.example.com:3128") as caught:
+    with pytest.raises(ValueError, match=r"http://proxy\.example\.com:3128") as caught:
         connect("http://localhost", proxy=f"ada:{SECRET}@proxy:3128")
     assert SECRET not in str(caught.value)

@@ -116,7 +116,9 @@ async def test_an_answer_of_another_type_names_the_field_and_not_its_value(told)
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
 
 
-@pytest.mark.parametrize("body", ["<html>s3cret</html>", "{", '"\ud800'.encode("utf-8", "surrogatepass"), "[" * 100_000])
+@pytest.mark.parametrize(
+    "body", ["<html>s3cret</html>", "{", '"\ud800'.encode("utf-8", "surrogatepass"), "[" * 100_000]
+)
 async def test_a_body_that_is_not_json_is_an_error(told, body):
     transport = await told(body=body)
     with pytest.raises(InvalidBody, match="OK - the body is not what was asked for") as caught:
@@ -209,7 +211,8 @@ async def use(transport: HttpTransport) -> None:
 
 def test_it_shows_the_names_of_its_headers_alone():
     headers = {"Authorization": "Bearer s3cret", "X-Backend": "s3cret"}
-    assert repr(HttpTransport("http://h/a/", headers=headers)) == "<HttpTransport of http://h/a with the headers Authorization, X-Backend>"  # fmt: skip
+    shown = "<HttpTransport of http://h/a with the headers Authorization, X-Backend>"
+    assert repr(HttpTransport("http://h/a/", headers=headers)) == shown
     assert repr(HttpTransport("http://h")) == "<HttpTransport of http://h>"
 
 

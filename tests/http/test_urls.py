@@ -53,11 +53,11 @@ def test_text_that_is_not_encoded_is_no_encoded_path(text):
     "segment", [".", "..", "%2e", "%2E%2e", "%252e%252e", "x/../y", "..\\x", "x%2f..%2Fy", "a%5c.."]
 )
 def test_a_segment_that_could_be_read_as_another_directory_is_refused(segment):
-    with pytest.raises(ValueError, match="'.' or '..'"):
+    with pytest.raises(ValueError, match=r"'\.' or '\.\.'"):
         join_path("api", segment)
-    with pytest.raises(ValueError, match="'.' or '..'"):
+    with pytest.raises(ValueError, match=r"'\.' or '\.\.'"):
         BASE.url(f"/api/{segment}/pods")
-    with pytest.raises(ValueError, match="'.' or '..'|percent-encoded"):
+    with pytest.raises(ValueError, match=r"'\.' or '\.\.'|percent-encoded"):
         EncodedPath(f"/api/{segment}")
 
 
@@ -95,12 +95,13 @@ class Level(enum.Enum):
     low = 1
 
 
-class Name(str, enum.Enum):
+class Name(str, enum.Enum):  # noqa: UP042 - its str() is not its value
     web = "web app"
 
 
 def test_query_parameters_are_written_as_a_server_reads_them():
-    params = {"q": "a+b c&d=e", "none": None, "yes": True, "no": False, "n": 5, "f": 0.5, "many": ["x", None, 2], "e": Name.web}  # fmt: skip
+    params = {"q": "a+b c&d=e", "none": None, "yes": True, "no": False, "n": 5, "f": 0.5}
+    params |= {"many": ["x", None, 2], "e": Name.web}
     query = BASE.url("/pods", params).raw_query_string
     assert query == "q=a%2Bb%20c%26d%3De&yes=true&no=false&n=5&f=0.5&many=x&many=2&e=web%20app"
 
@@ -130,7 +131,7 @@ def test_query_parameters_come_back_as_they_were(params):
     "url", ["example.com", "//example.com", "ftp://example.com", "http://", "/api", "", "unix:/run/x", "http://h:99999"]
 )
 def test_a_base_url_without_scheme_or_host_is_refused_with_one_that_works(url):
-    with pytest.raises(ValueError, match="https://example.com/api"):
+    with pytest.raises(ValueError, match=r"https://example\.com/api"):
         HttpTransport(url)
 
 
@@ -144,7 +145,7 @@ def test_a_base_url_with_a_password_is_refused_and_not_shown():
     with pytest.raises(ValueError, match="Authorization") as caught:
         HttpTransport("https://ada:hunter2@example.com")
     assert "hunter2" not in str(caught.value)
-    with pytest.raises(ValueError, match="https://example.com/api") as caught:
+    with pytest.raises(ValueError, match=r"https://example\.com/api") as caught:
         HttpTransport("https://ada:hunter2@example.com:x")
     assert "hunter2" not in str(caught.value)
 
