@@ -203,6 +203,9 @@ def _copied(error: BaseException, memo: _Memo) -> BaseException:
                 _set(copied, name, _harmless(value, memo, secret=name in _HOLDS_A_REQUEST))
     for name, value in vars(error).items():
         vars(copied)[name] = _harmless(value, memo, secret=name in _HOLDS_A_REQUEST)
+    notes: list[object] | None = vars(error).get("__notes__")
+    if notes is not None:
+        vars(copied)["__notes__"] = [note for note in notes if isinstance(note, str)]
     return copied
 
 

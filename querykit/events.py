@@ -1,5 +1,6 @@
 """Telling others: one subscription primitive, and one queue by which a client delivers in order (S8)."""
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
@@ -105,15 +106,18 @@ class Delivery:
     def post(self, listeners: Listeners[E], event: E, what: str) -> None:
         """Tell `event` to each of `listeners`, each by itself; `what` names the event in a report."""
         if listeners:
-            self.call(lambda: self._tell(listeners, event, what))
+            active = listeners.active()  # who subscribes before it is told came after it
+            self.call(lambda: self._tell(listeners, active, event, what))
 
     def call(self, deliver: Callable[[], None]) -> None:
         """Run `deliver` after what is being delivered now, outside of every record."""
         with self:
             self._queue.append(deliver)
 
-    def _tell(self, listeners: Listeners[E], event: E, what: str) -> None:
-        for token, callback in listeners.active():
+    def _tell(
+        self, listeners: Listeners[E], active: list[tuple[object, Callable[[E], object]]], event: E, what: str
+    ) -> None:
+        for token, callback in active:
             if listeners.has(token):
                 self.isolated(callback, event, what=what)
 
@@ -121,6 +125,6 @@ class Delivery:
         """Call `callback`; what it raises is reported with `what` and nothing is returned."""
         try:
             return callback(*args)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             self._report(f"{what}: {callback!r} raised {type(error).__name__}", error)
             return None

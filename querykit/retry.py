@@ -26,7 +26,6 @@ _CERTIFICATE: Final = (
     ssl.SSLCertVerificationError,
     aiohttp.ClientConnectorCertificateError,
     aiohttp.ServerFingerprintMismatch,
-    ssl.CertificateError,
 )
 
 
@@ -55,12 +54,12 @@ def is_transient(error: BaseException, also: tuple[type[BaseException], ...] = (
 
 
 def _is_about_a_certificate(error: BaseException) -> bool:
-    seen: list[BaseException] = []
+    seen: set[int] = set()
     cause: BaseException | None = error
-    while cause is not None and cause not in seen:
+    while cause is not None and id(cause) not in seen:
         if isinstance(cause, _CERTIFICATE):
             return True
-        seen.append(cause)
+        seen.add(id(cause))
         cause = cause.__cause__
     return False
 
