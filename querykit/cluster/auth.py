@@ -47,6 +47,7 @@ class Auth:
         self._client = client
         self._tell = tell
         self._logins: dict[str, Login] = {}
+        self._tellings: dict[Telling, None] = {}
         self._setters: list[SetToken] = []
         self._getters: list[GetToken] = []
 
@@ -99,8 +100,8 @@ class Auth:
 
     def _begin_anew(self) -> None:
         """Tokens come from elsewhere now: nothing that was computed under the former ones counts."""
-        for login in self._logins.values():
-            _ = self._change(login, login.take_turn(), has_token=login.has_token)
+        for login in tuple(self._logins.values()):
+            _ = self._change(login, login.take_turn(), has_token=False)
             self._restart(login)
 
     # Tokens
@@ -128,9 +129,7 @@ class Auth:
         await told
         return result
 
-    async def _store(
-        self, login: Login, token: str | None, setter: SetToken | None
-    ) -> tuple[Any, Sequence[str]]:
+    async def _store(self, login: Login, token: str | None, setter: SetToken | None) -> tuple[Any, Sequence[str]]:
         if setter is not None:
             return await _settled(setter(login.cluster, token)), ()
         cookie = login.cookies.header()
@@ -196,28 +195,37 @@ class Auth:
         _ = self._client.remove_queries(("auth",))
         _ = self._client.remove_queries(("clusterMe", login.cluster), exact=True)
         try:
-            login.telling = Telling(
-                self._client, f"the logout of {login.cluster!r}", lambda: self._say_goodbye(login, cookie, told)
+            login.telling = telling = Telling(
+                self._client,
+                f"the logout of {login.cluster!r}",
+                lambda: self._say_goodbye(login, ended, cookie, told),
             )
+            self._tellings[telling] = None
+            telling.task.add_done_callback(lambda _: self._told(login, telling))
         finally:
             emit(token_cleared, self._client, cluster=login.cluster)
             emit(logged_out, self._client, cluster=login.cluster)
-        return login.telling
+        return telling
 
-    async def _say_goodbye(self, login: Login, cookie: str, told: Awaitable[None]) -> None:
+    async def _say_goodbye(self, login: Login, ended: int, cookie: str, told: Awaitable[None]) -> None:
         try:
             if self._setters:
                 await _settled(self._setters[-1](login.cluster, None))
             else:
                 await self._tell(login.cluster, None, cookie=cookie, timeout=LOGOUT_TIMEOUT)
         finally:
-            if self._getters and login.is_ending:  # from now on it is asked for a token again
-                _ = self._change(login, 0, has_token=False)
+            if self._getters and login.is_ending and login.ended == ended:
+                _ = self._change(login, 0, has_token=False)  # from now on they are asked for a token again
         await told
+
+    def _told(self, login: Login, telling: Telling) -> None:
+        del self._tellings[telling]
+        if login.telling is telling:  # it may hold an error, whose traceback holds the request
+            login.telling = None
 
     async def aclose(self) -> None:
         """Wait for the logouts that are under way; after a time they are given up."""
-        tasks = [login.telling.task for login in self._logins.values() if login.telling is not None]
+        tasks = [telling.task for telling in self._tellings]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=LOGOUT_TIMEOUT)
             for task in late:

@@ -17,7 +17,7 @@ class Login:
         generation: raised whenever the token changes; what was sent under an older one no longer counts.
         has_token: whether a token was set, and neither cleared nor ended by a logout.
         cookies: the cookies that the backend gave for the token.
-        telling: the last logout's message to the backend, if there was one.
+        telling: the last logout's message to the backend, while it is under way.
         ended: the generation that this logout ended.
     """
 
@@ -49,7 +49,7 @@ class Login:
     @property
     def is_ending(self) -> bool:
         """Whether the backend is being told that this login has ended, and no token was set since."""
-        return self.telling is not None and not self.telling.is_done and self.ended == self.generation - 1
+        return self.telling is not None and self.ended == self.generation - 1
 
     def take_turn(self) -> int:
         """Return the number of a call that changes the token; the highest that took effect wins."""

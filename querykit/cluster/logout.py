@@ -45,11 +45,6 @@ class Telling:
             if not self._waiting:
                 self._client.report(f"{self._what} failed with {type(error).__name__}", error)
 
-    @property
-    def is_done(self) -> bool:
-        """Whether the message was delivered, or failed."""
-        return self.task.done()
-
     async def wait(self) -> None:
         """Wait for the end; to be cancelled meanwhile disturbs nobody else.
 

@@ -639,6 +639,7 @@ async def test_another_source_of_tokens_forgets_what_the_former_brought(cluster,
     fill(client)
     undo = cluster.auth.override(get_token=lambda _: None)
     assert ("of", "main") not in keys(client)
+    assert not (await cluster.auth.credential("main")).cookie  # it is of the former source
     fill(client)
     undo()
     assert ("of", "main") not in keys(client)
@@ -695,6 +696,30 @@ async def test_no_override_is_asked_while_its_login_is_being_ended_and_what_came
     await ended
     assert client.get_query_data(("x",)) is None
     assert server.seen("Authorization") == ["Bearer old", None]
+
+
+async def test_a_later_logout_is_not_ended_by_the_end_of_an_earlier_one(server, connect):
+    cluster = connect(server.url)
+    gates = [asyncio.Event(), asyncio.Event()]
+    clears = iter(gates)
+
+    async def store(name, token):
+        if token is None:
+            await next(clears).wait()
+
+    cluster.auth.override(set_token=store, get_token=lambda _: "old")
+    first = asyncio.create_task(cluster.logout("main"))
+    await asyncio.sleep(0)
+    await cluster.set_token("main", "new")
+    second = asyncio.create_task(cluster.logout("main"))
+    await asyncio.sleep(0)
+    gates[0].set()
+    await first
+    await cluster.request("/x", cluster="main")
+    assert server.seen("Authorization") == [None]
+    gates[1].set()
+    await cluster.aclose()  # waits for it
+    assert second.done() or await second is None
 
 
 async def test_a_query_function_in_an_override_that_gets_a_401_waits_for_nobody(server, connect, heard):

@@ -7,9 +7,10 @@ import asyncio
 from contextvars import Context
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, CookieJar, web
 
 from querykit.errors import ApiError, QueryCancelled
+from querykit.http import HttpTransport
 from querykit.testing import Hold
 
 PODS = "/api/v1/pods"
@@ -368,6 +369,22 @@ async def test_cookies_of_one_backend_do_not_reach_another_on_the_same_host(back
     await one.set_token("main", await backend.issue_token("main"))
     await other.request("/x", cluster="main")
     assert server.seen("Cookie") == [None]
+
+
+async def test_a_sessions_own_jar_neither_keeps_nor_sends_a_clusters_cookies(server, connect):
+    async def handler(request):
+        return web.json_response({}, headers={"Set-Cookie": "session=1; Path=/"})
+
+    server.handler = handler
+    jar = CookieJar(unsafe=True)
+    async with ClientSession(cookie_jar=jar) as session:
+        cluster = connect(HttpTransport(server.url, session=session), current_cluster="main")
+        await cluster.set_token("main", "t")
+        await cluster.request("/x")
+        await cluster.logout("main")
+        await cluster.request("/x")
+    assert not list(jar)
+    assert server.seen("Cookie") == [None, "session=1", "session=1", None]
 
 
 async def test_a_held_answer_of_the_old_login_never_gets_into_the_cache(backend, connect, client):
