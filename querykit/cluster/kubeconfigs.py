@@ -24,7 +24,8 @@ class _Kubeconfig:
 class KubeconfigStore:
     """Kubeconfig texts, found by the name of a cluster: a context's own, or its `headlamp_info.customName`.
 
-    A text is read once, when it comes in.
+    A text is read once, when it comes in. The cluster clients that use a store hear of a change at once, so
+    change it in their thread.
 
     Args:
         texts: kubeconfigs, each as YAML or as its base64.

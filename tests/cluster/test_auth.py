@@ -212,6 +212,26 @@ async def test_a_logout_forgets_before_anything_is_awaited(cluster, backend, cli
     assert [record.status for record in await tellings(backend)] == [200, 200]
 
 
+async def test_what_a_listener_does_under_the_old_login_while_it_is_forgotten_is_forgotten_too(
+    cluster, backend, client
+):
+    await login(cluster, backend)
+    fill(client)
+    cookies = []
+
+    def listen(event):
+        if event.cause.name == "FORGET" and not cookies:
+            with pytest.raises(StopIteration) as read:
+                cluster.auth.credential("main").send(None)
+            cookies.append(read.value.value.cookie)
+            client.set_query_data(("late",), cookies[0], identity=("cluster", "main"))
+
+    client.cache.subscribe(listen)
+    await cluster.logout("main")
+    assert cookies[0]
+    assert client.get_query_data(("late",)) is None
+
+
 async def test_a_logout_need_not_be_awaited(cluster, backend):
     await login(cluster, backend)
     cluster.logout("main")
@@ -611,7 +631,7 @@ async def test_an_override_may_be_plain_and_may_return_anything(server, connect)
     undo()
 
 
-async def test_an_override_that_raises_leaves_everything_as_it_was(server, connect, client, heard):
+async def test_an_override_that_raises_leaves_everything_as_it_was(server, connect, client, heard, reports):
     cluster = connect(server.url)
 
     def refuse(name, token):
@@ -626,6 +646,7 @@ async def test_an_override_that_raises_leaves_everything_as_it_was(server, conne
     with pytest.raises(PermissionError):
         await cluster.logout("main")
     assert ("of", "main") not in keys(client)
+    assert not reports  # since it was waited for
 
 
 @pytest.mark.parametrize("hooks", [{}, {"set_token": 5}, {"get_token": "t"}])
