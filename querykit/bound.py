@@ -39,14 +39,14 @@ R = TypeVar("R", bound=Resting)
 
 
 class _Slots(TLRUCache[FrozenKey, R]):
-    """What rests, with cachetools' expiry and order; `gone` collects what it gives up, and whether evicted.
+    """What rests, with cachetools' expiry and order; `gone` collects what it gives up, and whether it was evicted.
 
     An entry that was used while it rested is met with a second chance: it stays as if it had just come.
     """
 
     def __init__(self, maxsize: float, due: Callable[[R], float], now: Callable[[], float]) -> None:
         super().__init__(maxsize, lambda _key, entry, _now: due(entry), timer=now)
-        self.gone: list[tuple[R, bool]] = []
+        self.gone: dict[FrozenKey, tuple[R, bool]] = {}
 
     def expire(self, time: float | None = None) -> list[tuple[FrozenKey, R]]:
         expired = list(super().expire(time))
@@ -55,14 +55,14 @@ class _Slots(TLRUCache[FrozenKey, R]):
                 entry.touched = False
                 self[frozen] = entry
             else:
-                self.gone.append((entry, False))
+                self.gone[frozen] = (entry, False)
         return expired
 
     def popitem(self) -> tuple[FrozenKey, R]:
         while True:
             frozen, entry = super().popitem()
             if not entry.touched:
-                self.gone.append((entry, True))
+                self.gone[frozen] = (entry, True)
                 return frozen, entry
             entry.touched = False
             self[frozen] = entry
@@ -93,9 +93,7 @@ class Rest(Generic[R]):
         self._dues: list[float] = []
         self._noted: set[float] = set()
         self._timer: Timer | None = None
-
-    def __len__(self) -> int:
-        return len(self._slots)
+        self._telling = False
 
     def admit(self, entry: R) -> None:
         """Let an entry rest from now on."""
@@ -107,12 +105,14 @@ class Rest(Generic[R]):
         """Take an entry out, since it is in use or gone."""
         if entry.rests:
             entry.rests = False
-            with contextlib.suppress(KeyError):  # cachetools takes out one whose time is over, and then raises
+            self._slots.gone.pop(entry.frozen, None)
+            with contextlib.suppress(KeyError):  # it is out already, or its time is over: cachetools raises then
                 del self._slots[entry.frozen]
 
     def clear(self) -> None:
         """Let go of everything, and of the timer."""
         self._slots.clear()
+        self._slots.gone.clear()
         self._dues.clear()
         self._noted.clear()
         if self._timer is not None:
@@ -122,9 +122,9 @@ class Rest(Generic[R]):
     def _due(self, entry: R) -> float:
         """Return when an entry that comes to rest now is collected, and see that something happens then."""
         gc_time = max(entry.gc_time, SHORTEST)
-        if gc_time == math.inf:
-            return math.inf
         earliest = self._now() + gc_time
+        if earliest == math.inf:
+            return math.inf
         grain = gc_time * GRAIN
         due = max(earliest, math.ceil(earliest / grain) * grain)
         if due not in self._noted:
@@ -146,13 +146,23 @@ class Rest(Generic[R]):
             self._noted.discard(heapq.heappop(self._dues))
         self._timer = None
         self._slots.expire(now)
-        self._tell()
         self._schedule()
+        self._tell()
 
     def _tell(self) -> None:
+        if self._telling:  # who does so goes on with what came meanwhile
+            return
+        self._telling = True
         gone = self._slots.gone
-        while gone:
-            entry, evicted = gone.pop()
-            if entry.rests:  # nobody took it into use while the others went
-                entry.rests = False
-                self._gone(entry, evicted)
+        try:
+            while gone:
+                frozen = next(iter(gone))
+                entry, evicted = gone.pop(frozen)
+                if entry.touched:  # by who was told of those before it
+                    entry.touched = False
+                    self._slots[frozen] = entry
+                else:
+                    entry.rests = False
+                    self._gone(entry, evicted)
+        finally:
+            self._telling = False

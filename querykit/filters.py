@@ -1,6 +1,6 @@
 """Which queries a call means."""
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypedDict, cast
 
@@ -31,13 +31,11 @@ class QueryFilters(TypedDict, total=False):
     stale: bool
     fetch_status: FetchStatus
     predicate: Predicate
-    tags: Iterable[Hashable]
+    tags: Collection[Hashable]
 
 
 _CHOICES: Final[dict[str, tuple[object, ...]]] = {
-    "exact": (True, False),
     "type": ("all", "active", "inactive"),
-    "stale": (True, False),
     "fetch_status": ("idle", "fetching", "paused"),
 }
 
@@ -105,6 +103,9 @@ def _check(name: str, value: object) -> object:
         if not callable(value):
             raise TypeError(f"predicate is a callable that takes the query, not {value!r}")
         return cast("Predicate", value)
-    if value not in _CHOICES[name]:
+    if name in {"exact", "stale"}:
+        if not isinstance(value, bool):
+            raise TypeError(f"the filter {name} is True or False, not {value!r}")
+    elif value not in _CHOICES[name]:
         raise ValueError(f"the filter {name} is one of {_CHOICES[name]}, not {value!r}")
     return value

@@ -1,9 +1,10 @@
 """The options of a query: declared, defaulted, validated and merged here and nowhere else."""
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, Final, Generic, Literal, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
 
 from querykit.context import AsyncFn, Fn, PlainFn
@@ -51,7 +52,7 @@ class QueryOptions(TypedDict, total=False):
     initial_data: Any
     initial_data_age: Seconds
     identity: Hashable
-    tags: Iterable[Hashable]
+    tags: Collection[Hashable]
     meta: Mapping[str, Any]
     structural_sharing: bool
 
@@ -80,7 +81,7 @@ DEFAULTS: Final[QueryOptions] = {
     "initial_data_age": 0.0,
     "identity": UNSET,
     "tags": (),
-    "meta": {},
+    "meta": MappingProxyType({}),
     "structural_sharing": True,
 }
 
@@ -119,12 +120,10 @@ def seconds(value: object, name: str) -> float:
 
 
 def _stale_time(value: object, name: str) -> StaleTime:
-    if value in {"static", "http"}:
-        return cast("StaleTime", value)
     if isinstance(value, str):
-        raise ValueError(  # noqa: TRY004 - a string may be right: it is the value that is not
-            f'{name} is a number of seconds, a timedelta, "static" or "http", not {value!r}'
-        )
+        if value in {"static", "http"}:
+            return cast("StaleTime", value)
+        raise ValueError(f'{name} is a number of seconds, a timedelta, "static" or "http", not {value!r}')
     return seconds(value, name)
 
 
@@ -167,11 +166,11 @@ def tag_set(value: object, name: str = "tags") -> frozenset[Hashable]:
     """Return the tags as a set.
 
     Raises:
-        TypeError: `value` is a string, or no iterable of hashable values.
+        TypeError: `value` is a string, or no collection of hashable values.
     """
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise TypeError(f"{name} is a list of hashable tags, not {value!r}")
-    return frozenset(_hashable(tag, "a tag") for tag in cast("Iterable[object]", value))
+    if isinstance(value, (str, bytes)) or not isinstance(value, Collection):
+        raise TypeError(f"{name} is a list or set of hashable tags, not {value!r}")
+    return frozenset(_hashable(tag, "a tag") for tag in cast("Collection[object]", value))
 
 
 def _mapping(value: object, name: str) -> Mapping[str, Any]:
