@@ -277,7 +277,8 @@ class QueryCache:
             self._resting.admit(query)
 
     def _later(self, due: float, callback: Callable[[], None]) -> Timer | None:
-        return None if self._runtime.loop is None else self._runtime.later(due, callback)
+        loop = self._runtime.loop
+        return None if loop is None or loop.is_closed() else self._runtime.later(due, callback)
 
 
 def _move(

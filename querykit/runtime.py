@@ -88,9 +88,9 @@ class Runtime:
         """Return the client's loop.
 
         Raises:
-            RuntimeError: there is none yet, since no loop runs.
+            RuntimeError: there is none yet, since no loop runs, or it was closed.
         """
-        if self.loop is None:
+        if self.loop is None or self.loop.is_closed():
             raise RuntimeError("a fetch needs a running event loop: call this from a coroutine, or under asyncio.run")
         return self.loop
 
@@ -125,9 +125,11 @@ class Runtime:
 
     def in_thread(self, callback: Callable[[], None]) -> None:
         """Call back in the client's thread: now if this is it, else soon; not at all once its loop is closed."""
+        if self.loop is None or self.loop.is_closed():
+            return
         if threading.get_ident() == self._thread:
             callback()
-        elif self.loop is not None:
+        else:
             with contextlib.suppress(RuntimeError):  # the loop was closed
                 self.loop.call_soon_threadsafe(callback)
 
