@@ -9,7 +9,7 @@ from querykit.entry import Cause, Entry
 from querykit.errors import QueryCancelled, kept
 from querykit.fetching import fetch
 from querykit.flight import Choice, Failure, Flight, Phase, Source, Waiter, choose, refuse_cycle, waits
-from querykit.identity import Identities, Record
+from querykit.identity import Identities, Record, merged
 from querykit.keys import FrozenKey, QueryKey
 from querykit.options import ResolvedOptions
 from querykit.owner import Observer, Owner
@@ -309,16 +309,22 @@ class FetchedEntry(Entry):
             self._answer(None, failure)
 
     def forget(self, identity: Hashable) -> None:
-        """The same for what was computed under `identity`; where observed, it is parked."""
+        """The same for what was computed under `identity`; where observed, it is parked.
+
+        Fetches that wait for this one go with it: what they would make of its absence is of that identity too.
+        """
         if not self.uses(identity):
             return
-        flight = self.flight
-        names = {*self.identities}
-        if flight is not None:
-            flight.record.take_on(self.identities)  # it goes with its entry, whatever it has named itself
-            names.update(flight.record.names)
+        names = self.identities
+        if self.flight is not None:
+            self.flight.record.take_on(names)  # it goes with its entry, whatever it has named itself
+            names = merged(names, self.flight.record.names)
+        for reader in [reader for waiter in self.waiters for reader in waiter.readers]:
+            reader.take_on(names)
+            if (fetch := reader.holder) is not None:
+                fetch.forget(identity)
         if self.observers:
-            self._owner.park(self, self.parked | names)
+            self._owner.park(self, self.parked | names.keys())
         self._empty(self._owner.ledger.current(), "forgotten", Cause.FORGET)
 
     def _empty(self, record: Record | None, why: str, cause: Cause) -> None:
