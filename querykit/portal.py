@@ -53,4 +53,9 @@ class Portal:
             result = fn(*args, **kwargs)
             return await cast("Awaitable[object]", result) if inspect.isawaitable(result) else result
 
-        return asyncio.run_coroutine_threadsafe(call(), loop).result()
+        future = asyncio.run_coroutine_threadsafe(call(), loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # this thread was interrupted: nobody waits any more
+            raise

@@ -3,6 +3,7 @@
 Blinker's own `send` stops at the first receiver that raises, and at a coroutine function; `emit` does neither.
 """
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final, Protocol, TypeAlias, cast
@@ -92,7 +93,7 @@ def emit(signal: Signal, client: Sender, **arguments: Any) -> None:
         ...     emit(token_set, client, cluster="prod")
         token set for prod
     """
-    if signal.receivers:
+    if signal.receivers and not signal.is_muted:
         for receiver in list(signal.receivers_for(client)):
             outside(_call, receiver, client, arguments)
 
@@ -103,7 +104,7 @@ def _call(receiver: Callable[..., object], client: Sender, arguments: Mapping[st
         result = receiver(client, **arguments)
         if inspect.iscoroutine(result):
             client.own(cast("Coroutine[Any, Any, Any]", result), f"querykit signal receiver {name}")
-    except Exception as error:
+    except (Exception, asyncio.CancelledError) as error:
         client.report(f"the signal receiver {name} raised {type(error).__name__}", error)
 
 
@@ -117,25 +118,29 @@ def bind(
     sender: object,
 ) -> Subscription:
     """Connect a rule; see `QueryClient.on`."""
-    act: Callable[..., object]
     if (invalidate is None) == (remove is None):
         raise TypeError("a rule needs either invalidate= or remove=")
     rule = remove if invalidate is None else invalidate
-    act = client.remove_queries if invalidate is None else client.invalidate_queries
+    act: Callable[..., object] = client.remove_queries if invalidate is None else client.invalidate_queries
     if not callable(rule):
         check_key(rule, "rule's key")
 
-    def receive(sender: object, **arguments: Any) -> None:
-        del sender
+    def apply(arguments: Mapping[str, Any]) -> None:
         try:
             key = rule(**arguments) if callable(rule) else rule
             if key is not None:
-                _ = outside(act, key, exact=exact)  # it has acted; what it returns need not be awaited
-        except Exception as error:
+                act(key, exact=exact)
+        except (Exception, asyncio.CancelledError) as error:
             client.report(f"the rule {rule!r} raised {type(error).__name__}", error)
 
-    signal.connect(receive, sender=sender, weak=False)
-    return Subscription(lambda: signal.disconnect(receive, sender=sender))
+    def receive(sender: object, **arguments: Any) -> None:
+        del sender
+        outside(apply, arguments)
+
+    # What is returned holds `receive`, and the signal does not: a client that is dropped takes its rules with it.
+    signal.connect(receive, sender=sender)
+    # Not for this sender alone: blinker would go on to count it among its receivers.
+    return Subscription(lambda: signal.disconnect(receive))
 
 
 def bind_auth(client: RuleClient) -> Subscription:
