@@ -229,6 +229,7 @@ class AskingMethods:
             query = self._entries.get(call.frozen)
         if query is None:
             query = self.cache.build(call.key, call.frozen, self._defaults.resolve(call.frozen, {}))
+            query.gc_time = 0.0  # the default counts only for who gives no other
         query.gc_time = max(query.gc_time, call.options.gc_time)
         if call.options.tags != query.tags:
             self.cache.tag(query, query.tags | call.options.tags)
