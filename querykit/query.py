@@ -71,14 +71,12 @@ class Query(FetchedEntry):
     def set(self, data: object, record: Record | None, identities: Identities, *, age: float) -> None:
         """Write data by hand: progress from inside a flight, else the answer to all who wait.
 
-        What another query's function writes counts as begun with its flight. What belongs to an identity that
-        was forgotten is not written; a declared one counts for what is set by hand too.
+        What another query's function writes counts as begun with its flight. A declared identity counts for
+        what is set by hand too.
         """
         options = self.defaults if self.source is None else self.source.options
         if options.identity is not UNSET:
             identities = merged(identities, {options.identity: self._owner.ledger.epoch})
-        if self._owner.ledger.dooms(identities):
-            return
         flight = self.flight
         inside = flight is not None and waits(record, flight) is not None
         epoch = self._owner.ledger.tick()

@@ -320,7 +320,7 @@ class TestWhatIsRefused:
         assert client.get_query_data(("k",)) is None
 
     async def test_S3_a_write_is_refused_where_telling_of_the_new_entry_forgets(self, client):
-        """The entry is told of before it is written: whoever hears of it may log out."""
+        """Whoever hears of the new entry may log out: it goes again before the call returns."""
 
         async def fn():
             use_identity(A)

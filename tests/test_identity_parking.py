@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from querykit import QueryClient, query_options, use_identity
+from querykit import QueryCancelled, QueryClient, query_options, use_identity
 from tests.identities import A, B, returns, until_settled
 
 KEY = ("k",)
@@ -115,6 +115,30 @@ class TestWhatIsParked:
             client.forget(A)
             await turns()
             assert_parked(client, results, ("parent",))
+
+    async def test_S3_a_parent_that_waits_goes_at_once(self, client):
+        """A new login may follow at once: it must find the parent, also two levels up and without observers."""
+        fn, began = Login(), asyncio.Event()
+
+        async def child():
+            began.set()
+            return await fn()
+
+        async def middle():
+            return await client.query(("child",), child)
+
+        asking = asyncio.create_task(client.query(("other",), middle))
+        async with client.observe(("high",), lambda: client.query(("middle",), middle)) as results:
+            await began.wait()
+            await turns(1)
+            client.forget(A)
+            assert_parked(client, results, ("high",))
+            assert [query.key for query in client.cache] == [("high",)]
+            fn.who = "new"
+            await client.forget(A, restart=True)
+            assert results.result.data == "new"
+        with pytest.raises(QueryCancelled, match="forgotten"):
+            await asking
 
 
 async def invalidate(client, results):
