@@ -103,14 +103,19 @@ class AgainstAModel(RuleBasedStateMachine):
             assert sum(each.rests for each in self.entries) == self.bench.max_entries, "and only where there is no room"
         else:
             assert self.bench.now + self.bench.early >= self.due(entry), "nothing goes early"
+            assert self.bench.now <= self.latest(entry), "nothing goes late"
 
     def due(self, entry: Entry) -> float:
         return entry.since + max(entry.gc_time, SHORTEST) - 1e-9
+
+    def latest(self, entry: Entry) -> float:
+        return self.due(entry) + max(1.0, 0.05 * entry.gc_time)
 
     def note_second_chances(self, was_touched: list[Entry]) -> None:
         for entry in was_touched:
             if entry.rests and not entry.touched:
                 assert self.is_admitting or self.bench.now + self.bench.early >= self.due(entry)
+                assert self.bench.now <= self.latest(entry)
                 entry.since = self.bench.now
 
     @rule(gc_time=st.sampled_from(GC_TIMES))
@@ -160,8 +165,7 @@ class AgainstAModel(RuleBasedStateMachine):
     def nobody_stays_too_long(self):
         for entry in getattr(self, "entries", ()):
             if entry.rests:
-                late = max(1.0, 0.05 * entry.gc_time)
-                assert self.bench.now <= self.due(entry) + late
+                assert self.bench.now <= self.latest(entry)
 
     @invariant()
     def the_bound_holds(self):

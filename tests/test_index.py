@@ -6,6 +6,7 @@ import math
 from collections.abc import Hashable
 from typing import Any
 
+import pytest
 from hypothesis import given, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -143,6 +144,15 @@ def test_S2_notes_that_nothing_is_older_than_are_dropped(count):
     for epoch in range(count):
         journal.note((epoch,), epoch, exact=True, oldest=lambda now=epoch: now)
     assert len(journal) <= 65
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_S2_notes_that_something_older_may_ask_for_are_kept(exact):
+    journal = Journal()
+    for epoch in range(200):
+        journal.note((epoch,), epoch, exact=exact, oldest=lambda: 50)
+    assert [journal.latest((epoch,)) for epoch in range(50, 200)] == list(range(50, 200))
+    assert journal.latest((49,)) == -1
 
 
 def test_S2_a_key_that_was_never_noted_is_older_than_everything():
