@@ -320,11 +320,11 @@ class TestPrefetch:
 
     async def test_unawaited_it_warns_of_nothing_and_loses_no_error(self):
         async with QueryClient() as client:
-            client.prefetch(KEY, lambda: 1)
-            client.prefetch(KEY, lambda: 1)
+            client.prefetch(KEY, Upstream())
+            client.prefetch(KEY, Upstream())
             gc.collect()
             await settled()
-            assert client.get_query_data(KEY) == 1
+            assert client.get_query_data(KEY) == "new 1"
             assert client.stats().fetches == 1
 
     async def test_fresh_data_is_not_fetched(self):
