@@ -1,6 +1,6 @@
 """The client's methods that take filters. They act at once; what they return may be awaited, or not."""
 
-from typing import Any, Final, Literal, Unpack, assert_never
+from typing import Any, Final, Literal, Unpack
 
 from querykit.cache import QueryCache
 from querykit.filters import Filters, QueryFilters, make_filters
@@ -160,14 +160,8 @@ class BulkMethods:
 
 
 def _of(queries: list[Query], refetch_type: RefetchType) -> list[Query]:
-    match refetch_type:
-        case "active":
-            return [query for query in queries if query.observers]
-        case "inactive":
-            return [query for query in queries if not query.observers]
-        case "all":
-            return queries
-        case "none":
-            return []
-        case _:
-            assert_never(refetch_type)
+    if refetch_type == "none":
+        return []
+    if refetch_type == "all":
+        return queries
+    return [query for query in queries if query.is_active is (refetch_type == "active")]

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Hashable
-from typing import Any, assert_never
+from typing import Any, cast
 
 from querykit.context import QueryContext
 from querykit.entry import Cause, Entry
@@ -119,11 +119,11 @@ class FetchedEntry(Entry):
         """End a flight that nobody wants; come to rest if nobody uses the query."""
         if self.observers or self.waiters:
             return
-        if self.flight is not None:
-            self._cancel_flight()
+        was_fetching = self.flight is not None
+        self._cancel_flight()
+        self._owner.rests(self)
+        if was_fetching:
             self._owner.changed(self, Cause.CANCEL)
-        if not self.is_busy:
-            self._owner.rests(self)
 
     def _wait(self, after: int, reader: Record | None = None, *, held: bool = False) -> Waiter:
         waiter = Waiter(self._owner.loop(), after, reader, held=held)
@@ -151,16 +151,11 @@ class FetchedEntry(Entry):
 
     def _demand(self, source: Source, after: int, *, cancel: bool) -> Choice:
         choice = choose(self.flight, after, cancel=cancel)
-        match choice:
-            case Choice.BEGIN:
-                self._begin(source, restarted=False)
-            case Choice.RESTART:
-                self._cancel_flight()
-                self._begin(source, restarted=True)
-            case Choice.JOIN | Choice.FOLLOW:
-                pass
-            case _:
-                assert_never(choice)
+        if choice is Choice.BEGIN:
+            self._begin(source, restarted=False)
+        elif choice is Choice.RESTART:
+            self._cancel_flight()
+            self._begin(source, restarted=True)
         return choice
 
     def _begin(self, source: Source, *, restarted: bool) -> None:
@@ -188,11 +183,12 @@ class FetchedEntry(Entry):
             self._owner.ledger.unindex(flight.record.names, flight)
 
     async def _run(self, flight: Flight) -> None:
-        task = flight.task = asyncio.current_task()  # an eager one is not yet known to who made it
+        # An eager one runs before who made it knows it.
+        task = flight.task = cast("asyncio.Task[Any]", asyncio.current_task())
         try:
             value, context = await fetch(flight, self, self._owner, self._failed)
         except asyncio.CancelledError:
-            if task is not None and task.cancelling():
+            if task.cancelling():
                 self._end(flight, self._cancelled("cancelled", flight), quiet=True)
                 raise
             self._end(flight, self._cancelled("cancelled by its own function", flight))

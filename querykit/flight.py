@@ -206,7 +206,7 @@ class Flight:
         self.began = record.began
         self.restarted = restarted
         self.phase = Phase.RUNNING
-        self.task: asyncio.Task[Any] | None = None
+        self.task: asyncio.Task[Any]
         self._waiters: dict[Waiter, None] = {}
         record.belongs_to(self)
 
@@ -227,8 +227,7 @@ class Flight:
     def cancel(self) -> None:
         """Stop it; its answer no longer counts."""
         self.phase = Phase.CANCELLED
-        if self.task is not None:
-            self.task.cancel()
+        self.task.cancel()
 
     def doom(self, waiters: dict[Waiter, None]) -> None:
         """Let it run on for nothing but its error, which goes to `waiters`."""

@@ -6,9 +6,13 @@ import asyncio
 import contextlib
 import contextvars
 
+import aiohttp
 import pytest
 
 from querykit import QueryCancelled, QueryClient
+from querykit.flight import Flight, Waiter, make_source, waits
+from querykit.identity import Record
+from querykit.options import Defaults
 from tests.fetches import Gate, settled
 
 pytestmark = pytest.mark.virtual_time
@@ -200,6 +204,69 @@ def fails_with(error):
         raise error
 
     return fn
+
+
+class Halt(BaseException):
+    """What is no Exception, as SystemExit is none."""
+
+
+async def test_S1_what_is_no_exception_cancels_the_callers_and_is_reported(reported):
+    async with QueryClient() as client:
+        with pytest.raises(QueryCancelled, match="interrupted"):
+            await client.query(KEY, fails_with(Halt()))
+        assert client.get_query_state(KEY).status == "pending"
+        await settled()
+        assert isinstance(reported.take()[0]["exception"], Halt)
+
+
+async def test_a_builtin_without_a_signature_takes_no_context():
+    async with QueryClient() as client:
+        assert await client.query(KEY, dict) == {}
+
+
+async def test_a_response_cannot_be_cached():
+    async with QueryClient() as client:
+        response = aiohttp.ClientResponse.__new__(aiohttp.ClientResponse)
+        with pytest.raises(TypeError, match="ClientResponse"):
+            await client.query(KEY, lambda: response)
+
+
+async def test_S2_an_old_handle_of_a_removed_query_changes_nothing():
+    async with QueryClient() as client:
+        gate = Gate()
+        caller = ask(client, gate)
+        await settled()
+        old = client.cache.find(KEY)
+        client.remove_queries(KEY)
+        client.set_query_data(KEY, "other")
+        old.remove(None)
+        assert old.refetch(None, cancel=True).done
+        assert client.is_fetching() == 0
+        assert client.get_query_data(KEY) == "other"
+        with pytest.raises(QueryCancelled):
+            await caller
+
+
+async def test_S1_a_wait_that_was_answered_closes_no_circle():
+    """The chain of who waits for whom leaves out who was woken, and ends though two wait the same way."""
+
+    class Asked:
+        def __init__(self, key):
+            self.key = key
+            self.waiters = {}
+
+    async with QueryClient() as client:
+        loop, ledger = asyncio.get_running_loop(), client.cache.ledger
+        source = make_source(lambda: 1, client.cache.build(KEY, KEY, Defaults({}).resolve(KEY, {})).defaults)
+        a, b, c = Asked(("a",)), Asked(("b",)), Asked(("c",))
+        flights = [Flight(one, source, Record(ledger), restarted=False) for one in (a, b, c)]
+        for _ in range(2):  # a waits for b, twice
+            b.waiters[Waiter(loop, 0, flights[0].record)] = None
+        assert waits(flights[1].record, flights[0]) == [flights[1], flights[0]]
+        assert waits(flights[1].record, flights[2]) is None
+        for waiter in b.waiters:
+            waiter.resolve(None)
+        assert waits(flights[1].record, flights[0]) is None
 
 
 class TestRefusingCancellation:
