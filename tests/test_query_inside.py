@@ -295,8 +295,31 @@ class TestCircles:
                 await client.query(("a",), a)
             assert caught.value.keys == (("c",), ("a",), ("b",), ("c",))
 
-    @pytest.mark.parametrize("method", ["refetch_queries", "reset_queries"])
-    async def test_waiting_for_what_a_method_returned(self, method):
+    @pytest.mark.parametrize("method", ["refetch_queries", "invalidate_queries"])
+    async def test_one_that_asks_for_who_waits_for_what_a_method_returned(self, method):
+        """The wait is part of the circle as one in `query` is; without a circle it simply ends."""
+        async with QueryClient() as client:
+            again = []
+
+            async def a():
+                options = {"refetch_type": "all"} if method == "invalidate_queries" else {}
+                await getattr(client, method)(("b",), throw_on_error=True, **options)
+                return client.get_query_data(("b",))
+
+            async def b():
+                await asyncio.sleep(0)
+                if again:
+                    await client.query(("a",), a)
+                return "b"
+
+            await client.query(("b",), b)
+            assert await client.query(("a",), a) == "b"
+            again.append(True)
+            with pytest.raises(QueryCycleError) as caught:
+                await client.query(("a",), a)
+            assert caught.value.keys == (("b",), ("a",), ("b",))
+
+    async def test_waiting_for_what_a_method_returned(self):
         async with QueryClient() as client:
 
             async def a():
