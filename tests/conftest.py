@@ -85,9 +85,11 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"tasks: {'eager' if EAGER else 'ordinary'}"
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def collections_look_at_one_module() -> None:
+    """What is alive before a module's tests is not looked at by the collection after each of them."""
     gc.collect()
-    gc.freeze()  # so that the collection after each test looks only at what came after this line
+    gc.freeze()
 
 
 def pytest_asyncio_loop_factories(

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import weakref
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -32,6 +34,12 @@ class Refused(Exception):
     """The upstream's error; it says to whom."""
 
 
+class Work:
+    """What one thread does, and whether anybody still waits for it."""
+
+    is_wanted = True
+
+
 class World:
     """One client under attack.
 
@@ -50,6 +58,10 @@ class World:
         self.pendings: list[Pending] = []
         self.tasks: list[asyncio.Future[Any]] = []
         self._occasions = 0
+        self._threads = ThreadPoolExecutor(thread_name_prefix="world")
+        self._at_work: set[Work] = set()
+        self._all_wait = asyncio.Event()
+        self._all_wait.set()
         self._readers: list[asyncio.Task[None]] = []
         self._old: list[weakref.ref[Answer]] = []
         self._events: list[Any] = []
@@ -84,12 +96,45 @@ class World:
             if self.place == "child":
                 await asyncio.create_task(self._attack())
             elif self.place == "thread":
-                await asyncio.to_thread(self.client.portal.call, self.attack)
+                await self.to_thread(lambda work: self.call(work, self.attack))
             else:
                 self.attack()
 
     async def _attack(self) -> None:
         self.attack()
+
+    # Threads: the turns of the loop are counted only while every one of them waits for the loop
+
+    async def to_thread(self, fn: Callable[[Work], Any]) -> Any:
+        """Let `fn` work in a thread, as a query function may."""
+        work = Work()
+        self._works(work, True)
+        try:
+            return await asyncio.to_thread(fn, work)
+        finally:
+            work.is_wanted = False
+            self._works(work, False)
+
+    def call(self, work: Work, fn: Callable[..., Any], *args: Any) -> Any:
+        """Call the client from a thread, by its portal."""
+
+        async def call() -> Any:
+            self._works(work, False)
+            try:
+                result = fn(*args)
+                return await result if inspect.isawaitable(result) else result
+            finally:
+                self._works(work, work.is_wanted)
+
+        return self.client.portal.call(call)
+
+    def _works(self, work: Work, at_work: bool) -> None:
+        (self._at_work.add if at_work else self._at_work.discard)(work)
+        (self._all_wait.clear if self._at_work else self._all_wait.set)()
+
+    async def _join_threads(self) -> None:
+        with ThreadPoolExecutor(1) as joiner:
+            await asyncio.get_running_loop().run_in_executor(joiner, self._threads.shutdown)
 
     async def sleep(self, seconds: float) -> None:
         """The retry delay, in turns of the loop."""
@@ -196,6 +241,7 @@ class World:
 
     async def run(self, scenario: Callable[[World], Awaitable[None]]) -> bool:
         """Run a scenario under attack; return whether the attack had its occasion."""
+        asyncio.get_running_loop().set_default_executor(self._threads)
         async with self.client as client:
             with client.cache.subscribe(self._heard), query_updated.connected_to(self._received, sender=client):
                 self.tasks.append(asyncio.create_task(scenario(self)))
@@ -205,6 +251,7 @@ class World:
                     self.plain("outside")
                     asyncio.get_running_loop().call_soon(self.plain, "callback")
                     await asyncio.sleep(0)
+                    await self._all_wait.wait()
                     if self.attacked:
                         self.look()
             await self._end()
@@ -229,11 +276,13 @@ class World:
         if self.attacked:
             self.look()
             await self._nothing_old_is_held()
+        self._threads.shutdown(wait=False)
 
     async def _nothing_old_is_held(self) -> None:
         self.tasks.clear()
         self.pendings.clear()
-        for _ in range(1000):  # a thread may be about to end
+        await self._join_threads()
+        for _ in range(10):
             await asyncio.sleep(0)
             gc.collect()
             self._old = [ref for ref in self._old if ref() is not None]

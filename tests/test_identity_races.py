@@ -12,7 +12,7 @@ import asyncio
 import pytest
 
 from querykit import QueryCancelled, QueryContext, query_options
-from tests.logins import PLACES, Answer, Refused, World
+from tests.logins import PLACES, Answer, Refused, Work, World
 
 KEY = ("k",)
 
@@ -116,13 +116,13 @@ async def fallback(world: World) -> None:
 async def fallback_of_a_thread(world: World) -> None:
     """A composite whose function works in a thread."""
 
-    def work() -> object:
+    def function(work: Work) -> object:
         try:
-            return world.client.portal.call(world.ask, ("child",), world.fetch)
+            return world.call(work, world.ask, ("child",), world.fetch)
         except (QueryCancelled, Refused):
             return "fallback"
 
-    world.start(world.ask(("parent",), lambda: asyncio.to_thread(work)))
+    world.start(world.ask(("parent",), lambda: world.to_thread(function)))
 
 
 async def previous_data(world: World) -> None:

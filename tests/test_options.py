@@ -173,7 +173,7 @@ def test_meta_is_a_mapping_and_structural_sharing_a_bool():
         check_options({"structural_sharing": 1})
 
 
-@pytest.mark.parametrize("value", [None, 0, [], int, skip], ids=repr)
+@pytest.mark.parametrize("value", [None, 0, [], int, skip], ids=["None", "0", "list", "int", "skip"])
 def test_initial_data_may_be_anything(value):
     assert resolved(initial_data=value).initial_data is value
 
@@ -186,7 +186,7 @@ def test_an_unknown_option_is_a_TypeError_that_lists_those_there_are():
         check_options({"fn": list})
 
 
-@pytest.mark.parametrize("fn", [print, list, lambda: 1, skip, UNSET], ids=repr)
+@pytest.mark.parametrize("fn", [print, list, lambda: 1, skip, UNSET], ids=["builtin", "class", "lambda", "skip", "unset"])
 def test_a_query_function_is_callable_or_skip(fn):
     check_fn(fn)
 
