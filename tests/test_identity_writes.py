@@ -270,3 +270,42 @@ class TestTwoClients:
             return "went on"
 
         assert await client.query(("parent",), here) == "went on"
+
+    async def test_S3_what_another_client_still_holds_of_a_forgotten_login_is_refused_here_and_parked(self, client):
+        """The other client was not told; what it gives counts as used since the function began."""
+        read = asyncio.Event()
+        async with QueryClient() as other:
+            other.set_query_data(("me",), "old", identity=A)
+
+            async def fn():
+                await read.wait()
+                return [other.get_query_data(("me",))]
+
+            async with client.observe(("k",), fn) as results:
+                await anext(results)
+                client.forget(A)
+                read.set()
+                while client.is_fetching():
+                    await asyncio.sleep(0)
+                assert (results.result.status, results.result.has_data) == ("pending", False)
+                await client.invalidate_queries(("k",))
+                assert client.is_fetching() == 0
+
+    async def test_S3_a_child_task_that_outlived_its_fetch_is_told_that_what_it_waits_for_was_forgotten(self, client):
+        children, used = [], asyncio.Event()
+
+        async def parent():
+            children.append(asyncio.create_task(client.query(("child",), child)))
+            return "done"
+
+        async def child():
+            use_identity(A)
+            used.set()
+            await asyncio.Event().wait()
+
+        assert await client.query(("parent",), parent, stale_time=60) == "done"
+        await used.wait()
+        client.forget(A)
+        with pytest.raises(QueryCancelled):
+            await children[0]
+        assert client.get_query_data(("parent",)) == "done"
