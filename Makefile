@@ -22,7 +22,7 @@ demo: $(PACKAGE) ## See the main job work: caching, one request for many callers
 	@$(BIN)/python -m querykit demo $(ARGS)
 
 test: $(TOOLS) ## Run the tests with coverage, which must be complete (a part: ARGS="tests/test_keys.py --no-cov")
-	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --cov --cov-report=term $(ARGS)
 
 test-all: $(TOOLS) ## Run the tests on every Python of pyproject.toml that this machine has, with eager tasks too
 	$(BIN)/python -m nox --no-error-on-missing-interpreters --session tests -- $(ARGS)

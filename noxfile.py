@@ -66,6 +66,6 @@ def tests(session: nox.Session) -> None:
         ".[cli,kubernetes,testing]",
         *nox.project.dependency_groups(PYPROJECT, "test"),
     )
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", "--numprocesses=auto", *session.posargs)
     if PYTHONS.index(str(session.python)) >= PYTHONS.index("3.12"):
-        session.run("python", "-m", "pytest", *session.posargs, env={"QUERYKIT_EAGER": "1"})
+        session.run("python", "-m", "pytest", "--numprocesses=auto", *session.posargs, env={"QUERYKIT_EAGER": "1"})

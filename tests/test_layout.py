@@ -256,9 +256,7 @@ def test_files_are_short():
 @pytest.mark.skipif("querykit" not in QUERYKIT.trees, reason="the package root is not written yet")
 def test_the_core_imports_without_any_extra():
     rows = ROWS[: [name for name, _ in ROWS].index("transport") + 1]
-    core = [
-        name for name in QUERYKIT.trees if name == "querykit" or any(unit(name) in units for _, units in rows)
-    ]
+    core = [name for name in QUERYKIT.trees if name == "querykit" or any(unit(name) in units for _, units in rows)]
     code = f"""
         import importlib, sys
         class Blocked:
@@ -302,9 +300,7 @@ def test_an_upward_import_is_found(line):
     assert found.endswith("row 1 (values) imports querykit.cache of row 3 (one key, all keys)")
 
 
-@pytest.mark.parametrize(
-    "line", ["import querykit", "from querykit import QueryClient", "from . import keys"]
-)
+@pytest.mark.parametrize("line", ["import querykit", "from querykit import QueryClient", "from . import keys"])
 def test_an_import_of_the_root_is_found(line):
     (found,) = wrong_imports(package(root="", state=line, keys=""))
     assert "imports the package root" in found

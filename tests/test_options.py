@@ -186,7 +186,9 @@ def test_an_unknown_option_is_a_TypeError_that_lists_those_there_are():
         check_options({"fn": list})
 
 
-@pytest.mark.parametrize("fn", [print, list, lambda: 1, skip, UNSET], ids=["builtin", "class", "lambda", "skip", "unset"])
+@pytest.mark.parametrize(
+    "fn", [print, list, lambda: 1, skip, UNSET], ids=["builtin", "class", "lambda", "skip", "unset"]
+)
 def test_a_query_function_is_callable_or_skip(fn):
     check_fn(fn)
 
