@@ -145,7 +145,11 @@ def test_retry_on_of_anything_else_is_a_TypeError(value):
         check_options({"retry_on": value})
 
 
-@pytest.mark.parametrize("value", [["a", 1], {"a", 1}, ("a", 1), {"a": 0, 1: 0}, frozenset(["a", 1])], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [["a", 1], {"a", 1}, ("a", 1), {"a": 0, 1: 0}, frozenset(["a", 1])],
+    ids=["list", "set", "tuple", "dict", "frozenset"],
+)
 def test_tags_are_any_collection_of_hashable_values(value):
     assert resolved(tags=value).tags == {"a", 1}
 
