@@ -18,6 +18,19 @@ SHORTEST: Final = 0.001
 GRAIN: Final = 0.05
 
 
+def check_max_entries(value: object) -> None:
+    """Raise for what is no number of entries.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is less than 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"max_entries is a number, not {value!r}")
+    if not value >= 1:
+        raise ValueError(f"max_entries is at least 1, not {value!r}")
+
+
 class Resting(Protocol):
     """An entry that nobody observes, fetches or waits for."""
 

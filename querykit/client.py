@@ -9,15 +9,15 @@ from typing import Any, Self, TypeVar, Unpack, overload
 from blinker import Signal
 
 from querykit.asking import AskingMethods
+from querykit.bound import check_max_entries
 from querykit.bulk import BulkMethods
 from querykit.cache import QueryCache
-from querykit.errors import QuerykitError
 from querykit.events import Subscription
 from querykit.filters import QueryFilters, make_filters
 from querykit.flight import Waiter, waits
 from querykit.identity import Identities, Record, merged, outside, recording
 from querykit.keys import QueryKey, check_key, freeze
-from querykit.options import DefaultOptions, Defaults, Options, QueryDefaults, Seconds, seconds
+from querykit.options import DefaultOptions, Defaults, Options, QueryDefaults, Seconds, query_defaults, seconds
 from querykit.pending import Pending
 from querykit.portal import Portal
 from querykit.query import Query
@@ -85,11 +85,10 @@ class QueryClient(AskingMethods, BulkMethods):
         jitter: Callable[[float], float] = full_jitter,
         report: Callable[[str, BaseException], None] | None = None,
     ) -> None:
-        if not max_entries >= 1:
-            raise ValueError(f"max_entries is a number of at least 1, not {max_entries!r}")
+        check_max_entries(max_entries)
         self._runtime = Runtime(clock=clock, sleep=sleep, jitter=jitter, report=report, on_bind=self._bound)
         self._close_timeout = seconds(close_timeout, "close_timeout")
-        self._defaults = Defaults((default_options or {}).get("queries", {}))
+        self._defaults = Defaults(query_defaults({} if default_options is None else default_options))
         self._rules: dict[Subscription, None] = {}
         self._hits = 0
         self._misses = 0
@@ -330,10 +329,13 @@ class QueryClient(AskingMethods, BulkMethods):
 
         Raises:
             ClientClosed: the client was closed.
+            WrongThread: this is not the client's thread or event loop.
+            RuntimeError: no event loop runs yet.
         """
         try:
             self._runtime.check()
-        except QuerykitError:
+            self._runtime.bound_loop()
+        except RuntimeError:
             coro.close()
             raise
         return outside(self._runtime.spawn, coro, name)

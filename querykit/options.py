@@ -233,6 +233,18 @@ def check_fn(fn: object) -> None:
         raise TypeError(f"a query function is callable, not {fn!r}: pass the function itself, not its result")
 
 
+def query_defaults(given: object) -> QueryDefaults:
+    """Return the part of a client's default options that is for queries.
+
+    Raises:
+        TypeError: it is no mapping, or it has another part.
+    """
+    parts = _mapping(given, "default_options")
+    if unknown := parts.keys() - {"queries"}:
+        raise TypeError(f"default_options has the part 'queries', not {sorted(map(repr, unknown))}")
+    return cast("QueryDefaults", _mapping(parts.get("queries", {}), "default_options['queries']"))
+
+
 class Defaults:
     """A client's default options: for all queries, and by key prefix.
 

@@ -1,5 +1,6 @@
 """What a client method returns that has acted already: await it or not."""
 
+from abc import abstractmethod
 from collections.abc import Coroutine, Generator, Sequence
 from types import TracebackType
 from typing import Any
@@ -9,17 +10,55 @@ from querykit.flight import Waiter, refuse_cycle
 from querykit.identity import Ledger
 from querykit.query import Query
 
-__all__ = ["Pending"]
+__all__ = ["Begun", "Pending"]
 
 
-class Pending(Coroutine[Any, Any, None]):
+class Begun(Coroutine[Any, Any, None]):
+    """What has acted when it is made, and ends with what it began; a subclass says in `_ended` when that is.
+
+    Not awaiting it is fine; `asyncio.create_task` and `TaskGroup` take it, as they take a coroutine.
+    """
+
+    __slots__ = ("_coro",)
+
+    def __init__(self) -> None:
+        self._coro: Coroutine[Any, Any, None] | None = None
+
+    @abstractmethod
+    async def _ended(self) -> None:
+        """Wait for the end."""
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._ended().__await__()
+
+    def _started(self) -> Coroutine[Any, Any, None]:
+        if self._coro is None:
+            self._coro = self._ended()
+        return self._coro
+
+    def send(self, value: Any) -> Any:
+        """Go on, as a coroutine does."""
+        return self._started().send(value)
+
+    def throw(self, kind: Any, value: BaseException | object = None, trace: TracebackType | None = None) -> Any:
+        """Raise inside, as in a coroutine."""
+        del trace
+        return self._started().throw(kind if value is None else value)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        """Stop waiting; what was begun goes on."""
+        if self._coro is not None:
+            self._coro.close()
+
+
+class Pending(Begun):
     """Ends when the fetches that a client method began have ended.
 
     The method has done its work when it returns this: not awaiting it loses nothing, and an error of a fetch
-    is on its query's state. `asyncio.create_task` and `TaskGroup` take it, as they take a coroutine.
+    is on its query's state.
     """
 
-    __slots__ = ("_awaits", "_coro", "_ledger", "_never_raises", "_throw_on_error")
+    __slots__ = ("_awaits", "_ledger", "_never_raises", "_throw_on_error")
 
     def __init__(
         self,
@@ -29,16 +68,13 @@ class Pending(Coroutine[Any, Any, None]):
         throw_on_error: bool = False,
         never_raises: bool = False,
     ) -> None:
+        super().__init__()
         self._ledger = ledger
         self._awaits = awaits
         self._throw_on_error = throw_on_error
         self._never_raises = never_raises
-        self._coro: Coroutine[Any, Any, None] | None = None
 
-    def __await__(self) -> Generator[Any, Any, None]:
-        return self._wait().__await__()
-
-    async def _wait(self) -> None:
+    async def _ended(self) -> None:
         record = self._ledger.current()
         for query, waiter in self._awaits:
             if waiter.done:
@@ -60,22 +96,3 @@ class Pending(Coroutine[Any, Any, None]):
             for query, waiter in self._awaits:
                 if waiter.failure is not None:
                     waiter.failure.throw(query.key)
-
-    def _started(self) -> Coroutine[Any, Any, None]:
-        if self._coro is None:
-            self._coro = self._wait()
-        return self._coro
-
-    def send(self, value: Any) -> Any:
-        """Go on, as a coroutine does."""
-        return self._started().send(value)
-
-    def throw(self, kind: Any, value: BaseException | object = None, trace: TracebackType | None = None) -> Any:
-        """Raise inside, as in a coroutine."""
-        del trace
-        return self._started().throw(kind if value is None else value)  # type: ignore[arg-type]
-
-    def close(self) -> None:
-        """Stop waiting; what was begun goes on."""
-        if self._coro is not None:
-            self._coro.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import logging
 import math
 import threading
@@ -753,6 +754,25 @@ class TestBadInput:
     def test_a_bound_below_one(self, most):
         with pytest.raises(ValueError, match="max_entries"):
             QueryClient(max_entries=most)
+
+    @pytest.mark.parametrize("most", ["5", None, True, [5]])
+    def test_a_bound_that_is_no_number_is_a_TypeError(self, most):
+        with pytest.raises(TypeError, match="max_entries is a number"):
+            QueryClient(max_entries=most)
+
+    @pytest.mark.parametrize("defaults", [[], {"querys": {}}, {"queries": None}, {"queries": {"stale": 5}}])
+    def test_default_options_that_nobody_would_read_are_a_TypeError(self, defaults):
+        with pytest.raises(TypeError, match=r"default_options|unknown query option"):
+            QueryClient(default_options=defaults)
+
+    def test_a_coroutine_to_own_needs_a_running_loop_and_is_closed_where_there_is_none(self):
+        async def work() -> None:
+            raise AssertionError("called")
+
+        coro = work()
+        with pytest.raises(RuntimeError, match="needs a running event loop"):
+            QueryClient().own(coro, "work")
+        assert inspect.getcoroutinestate(coro) == inspect.CORO_CLOSED
 
     async def test_what_can_be_read_only_once_is_not_cached(self):
         async def agen():

@@ -1,12 +1,11 @@
 """Telling the backend of a logout: a shared task that no waiter can cancel."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
-from types import TracebackType
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 
 from querykit.client import QueryClient
 from querykit.errors import ClientClosed
+from querykit.pending import Begun
 
 __all__ = ["Logout", "Telling"]
 
@@ -63,23 +62,20 @@ class Telling:
             raise self._error
 
 
-class Logout(Coroutine[Any, Any, None]):
+class Logout(Begun):
     """What a logout returns: here everything is forgotten already, and the backend is being told.
 
     Await it to know that the backend was told, and to get the error if it could not be; or leave it.
     """
 
-    __slots__ = ("_client", "_coro", "_tellings")
+    __slots__ = ("_client", "_tellings")
 
     def __init__(self, client: QueryClient, tellings: Sequence[Telling]) -> None:
+        super().__init__()
         self._client = client
         self._tellings = tellings
-        self._coro: Coroutine[Any, Any, None] | None = None
 
-    def __await__(self) -> Generator[Any, Any, None]:
-        return self._wait().__await__()
-
-    async def _wait(self) -> None:
+    async def _ended(self) -> None:
         waits = [telling.wait() for telling in self._tellings]
         ends = await asyncio.gather(*waits, return_exceptions=True)
         errors = [end for end in ends if end is not None]
@@ -87,22 +83,3 @@ class Logout(Coroutine[Any, Any, None]):
             self._client.report("one of several logouts failed", error)
         if errors:
             raise errors[0]
-
-    def _started(self) -> Coroutine[Any, Any, None]:
-        if self._coro is None:
-            self._coro = self._wait()
-        return self._coro
-
-    def send(self, value: Any) -> Any:
-        """Go on, as a coroutine does."""
-        return self._started().send(value)
-
-    def throw(self, kind: Any, value: BaseException | object = None, trace: TracebackType | None = None) -> Any:
-        """Raise inside, as in a coroutine."""
-        del trace
-        return self._started().throw(kind if value is None else value)  # type: ignore[arg-type]
-
-    def close(self) -> None:
-        """Stop waiting; the backend is told all the same."""
-        if self._coro is not None:
-            self._coro.close()
