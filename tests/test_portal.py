@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import signal
+import sys
 import threading
 
 import pytest
@@ -109,6 +111,14 @@ class Interrupted(BaseException):
     """What a signal handler raises."""
 
 
+def is_waiting(thread: int) -> bool:
+    """Whether a thread waits for a future's result."""
+    frame = sys._current_frames().get(thread)
+    while frame is not None and frame.f_code is not concurrent.futures.Future.result.__code__:
+        frame = frame.f_back
+    return frame is not None
+
+
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="it needs POSIX signals")
 def test_a_thread_that_is_interrupted_stops_what_it_waits_for():
     began, cancelled = threading.Event(), threading.Event()
@@ -125,6 +135,8 @@ def test_a_thread_that_is_interrupted_stops_what_it_waits_for():
 
     async def work() -> None:
         try:
+            while not is_waiting(main):  # a signal before that interrupts the call, not the wait
+                await asyncio.sleep(0)
             signal.pthread_kill(main, signal.SIGUSR1)
             await asyncio.Event().wait()
         finally:
