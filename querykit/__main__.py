@@ -10,7 +10,7 @@ def main() -> None:
     try:
         from querykit.cli import app
     except ModuleNotFoundError as error:
-        sys.exit(f"The command line needs {error.name}: pip install 'querykit[cli,testing]'")
+        sys.exit(f"The command line needs {error.name}: install querykit with its extras cli and testing")
     app()
 
 

@@ -58,7 +58,8 @@ class AskingMethods:
 
         Args:
             key: a tuple, or what `query_options` returns.
-            fn: the query function: async or not, without argument or with one `QueryContext`. Without it the
+            fn: the query function: async or not, without argument or with one `QueryContext`. One that is not
+                async runs in the event loop: let one that blocks run by `asyncio.to_thread`. Without it the
                 default function is used, or the one given for this key before.
             stale_time: the age in seconds from which on data is fetched anew; 0 by default.
             swr: return stale data at once and fetch behind it.

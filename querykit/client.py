@@ -1,6 +1,7 @@
 """The query client: the face of the cache."""
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from dataclasses import dataclass
 from types import TracebackType
@@ -157,7 +158,7 @@ class QueryClient(AskingMethods, BulkMethods):
             identity: the identity the data belongs to, where it was carried out of the cache before (S3).
 
         Raises:
-            TypeError: the key is no tuple.
+            TypeError: the key is no tuple, or the value is a coroutine.
             ValueError: `age` is negative.
 
         Example:
@@ -199,6 +200,9 @@ class QueryClient(AskingMethods, BulkMethods):
                 value = value(query.data)
             ledger.spread(record.names)
             names = record.names
+        if inspect.iscoroutine(value):
+            value.close()
+            raise TypeError(f"a coroutine cannot be the data of {key!r}: await it first, and set what it returns")
         if value is skip or (written := ledger.written_by()) is None or ledger.dooms(names):
             return
         names = merged(names, written, {} if identity is UNSET else {identity: ledger.epoch})

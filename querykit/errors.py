@@ -227,7 +227,8 @@ def _harmless(value: Any, memo: _Memo, *, secret: bool) -> Any:
         return _kept(value, memo)
     if isinstance(value, URL):
         return value.with_user(None).with_query(None).with_fragment(None) if value.absolute else value.with_query(None)
-    fields: tuple[str, ...] = getattr(value, "_fields", ())
+    kind: type[Any] = type(value)
+    fields: tuple[str, ...] = getattr(kind, "_fields", ()) if issubclass(kind, tuple) else ()
     if not _SECRET_FIELDS.isdisjoint(fields):
         kept_fields = {name: _harmless(getattr(value, name), memo, secret=False) for name in fields}
         kept_fields.update({name: {} if name == "headers" else None for name in _SECRET_FIELDS.intersection(fields)})

@@ -71,8 +71,8 @@ def takes_context(fn: Callable[..., object]) -> bool:
         named = sum(one.kind is one.KEYWORD_ONLY for one in required)
     if positional > 1 or named:
         raise TypeError(
-            f"a query function takes no argument or one QueryContext, and {fn!r} needs {positional + named}: "
-            "bind the others with functools.partial or a lambda"
+            f"a query function takes no argument or one QueryContext by position, and {fn!r} needs "
+            f"{positional} by position and {named} by name: bind the others with functools.partial or a lambda"
         )
     return positional == 1
 

@@ -27,7 +27,8 @@ class QueryOptions(TypedDict, total=False):
 
     Attributes:
         stale_time: the age from which data is asked for anew; `math.inf`: until invalidated; `"static"`: never;
-            `"http"`: what the response's Cache-Control says.
+            `"http"`: what the response's Cache-Control says, where the function lets the transport know its
+            context, as `HttpTransport.query_fn` does.
         gc_time: how long an entry that nobody uses is kept; the longest that was ever given counts.
         retry: how often a transient failure is tried again, or `(failures, error) -> bool`, which decides alone.
         retry_delay: exact seconds, or `(failures, error) -> seconds`; else exponential backoff with full jitter.

@@ -755,6 +755,19 @@ class TestBadInput:
         with pytest.raises(ValueError, match="max_entries"):
             QueryClient(max_entries=most)
 
+    async def test_a_coroutine_is_no_data_whether_given_or_returned_by_an_updater(self):
+        async def work(*_: object) -> int:
+            return 1
+
+        async with QueryClient() as client:
+            with pytest.raises(TypeError, match="await it first"):
+                client.set_query_data(("k",), work())
+            assert len(client.cache) == 0
+            client.set_query_data(("k",), 0)
+            with pytest.raises(TypeError, match="await it first"):
+                client.set_query_data(("k",), work)
+            assert client.get_query_data(("k",)) == 0
+
     @pytest.mark.parametrize("most", ["5", None, True, [5]])
     def test_a_bound_that_is_no_number_is_a_TypeError(self, most):
         with pytest.raises(TypeError, match="max_entries is a number"):

@@ -459,3 +459,13 @@ def test_S10_an_error_of_any_shape_is_copied_as_it_is(error, copied):
 @given(st.lists(st.one_of(st.text(), st.integers(), st.none()), max_size=3))
 def test_S10_a_plain_error_keeps_its_arguments(args):
     assert kept(ValueError(*args)).args == tuple(args)
+
+
+def test_S10_a_copy_never_fails_on_an_argument_that_answers_to_every_name():
+    """Such as a mock: what is raised to the caller would be the copy's failure otherwise."""
+
+    class Anything:
+        def __getattr__(self, name: str) -> object:
+            return self
+
+    assert type(kept(ValueError(Anything()))) is ValueError

@@ -118,7 +118,7 @@ class Account:
         stats = client.stats()
         table = Table.grid(padding=(0, 2))
         table.add_row("answers from the cache", str(stats.hits))
-        table.add_row("callers who waited", str(stats.misses))
+        table.add_row("callers who waited for a fetch", str(stats.misses))
         table.add_row("fetches", str(stats.fetches))
         table.add_row("requests on the wire", str(self.requests))
         table.add_row("signals", str(self.signals))

@@ -40,7 +40,7 @@ def demo(
         holds = asyncio.run(run_demo(console, target, keep=keep))
     except KeyboardInterrupt:
         holds = True
-    except QuerykitError as error:
+    except (QuerykitError, ValueError) as error:
         console.print(f"The demo ended early: {error}", markup=False)
         holds = False
     raise typer.Exit(0 if holds else 1)

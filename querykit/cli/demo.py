@@ -139,6 +139,7 @@ async def know_who(scene: Scene) -> None:
     again = await scene.clusters.cluster_me(scene.cluster)
     scene.account.claim("the second answer is the first, from the cache", holds=again is me)
     scene.account.claim("one request on the wire", holds=scene.account.requests == before + 1)
+    scene.account.tell("demo", "a route guard asks whether the login is good, and keeps the answer under ('auth', …)")
     await scene.client.query(scene.clusters.auth_options(scene.cluster))
 
 
@@ -200,6 +201,7 @@ async def lose_the_login(scene: Scene) -> None:
         account.chapter("5. The token expires, and a request finds out")
         account.claim("the cache holds clusterMe, auth and the pods", holds=held)
         await scene.backend.expire_token(scene.tokens[cluster])
+        account.tell("demo", "the logout is told to the backend by set-token, without a token")
         try:
             await scene.clusters.cluster_request("/api/v1/nodes", cluster=cluster)
         except ApiError as error:

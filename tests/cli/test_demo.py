@@ -111,6 +111,12 @@ def test_a_backend_that_cannot_be_reached_is_said_in_a_line_and_fails():
     assert "s3cret-token" not in result.output
 
 
+def test_a_url_that_is_none_is_said_in_a_line_too():
+    result = CliRunner().invoke(app, ["demo", "--url", "nonsense", "--cluster", "prod", "--token", "s3cret-token"])
+    assert result.exit_code == 1
+    assert "The demo ended early: " in result.output
+
+
 def test_python_m_querykit_demo_ends_by_itself_with_a_summary_and_exit_code_0():
     command = [sys.executable, "-W", "error", "-m", "querykit", "demo"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=50)
@@ -122,7 +128,7 @@ def test_without_the_extra_the_command_line_says_what_to_install():
     code = "import sys; sys.modules['typer'] = None; import runpy; runpy.run_module('querykit', run_name='__main__')"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
     assert ended.returncode == 1
-    assert "pip install 'querykit[cli,testing]'" in ended.stderr
+    assert "install querykit with its extras cli and testing" in ended.stderr
 
 
 def test_without_a_command_it_shows_what_there_is():
