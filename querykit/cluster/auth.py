@@ -165,30 +165,33 @@ class Auth:
 
     def logout(self, cluster: str) -> Logout:
         """See `ClusterClient.logout`."""
-        return Logout(self._client, [self._end(self._login(cluster))])
+        login = self._login(cluster)
+        return Logout(self._client, [self._end(login, login.take_turn())])
 
     def logout_all(self, clusters: Iterable[str]) -> Logout:
         """See `ClusterClient.logout_all`."""
         logins = [self._login(cluster) for cluster in clusters]
-        return Logout(self._client, [self._end(login) for login in logins])
+        return Logout(self._client, [self._end(login, login.take_turn()) for login in logins])
 
     async def refused(self, credential: Credential) -> None:
         """Log out after a 401, once for all that were sent with the same token; a failure is reported."""
         login = credential.login
         if credential.is_current:
             try:
-                await self.logout(login.cluster)
+                # No call of anyone's, so it has no turn of its own: a token that is being set comes after it.
+                await Logout(self._client, [self._end(login, login.applied)])
             except Exception as error:
                 self._client.report(f"the logout of {login.cluster!r} after a 401 failed", error)
         elif login.telling is not None and login.ended == credential.generation:
             with suppress(Exception):  # reported by the first
                 await login.telling.wait()
 
-    def _end(self, login: Login) -> Telling:
+    def _end(self, login: Login, turn: int) -> Telling:
         if login.telling is not None and login.is_ending:
+            login.apply(turn)  # a token that is being set since is overtaken
             return login.telling
         ended, cookie = login.generation, login.cookies.header()
-        told = self._change(login, login.take_turn(), has_token=False)
+        told = self._change(login, turn, has_token=False)
         login.ended = ended
         # The rules of `bind_auth` do this too, but outside of the query function that may be running here:
         # they would cancel it.

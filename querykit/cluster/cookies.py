@@ -1,5 +1,6 @@
 """The cookies in which a backend keeps a cluster's token: a credential, so they are held apart from all others."""
 
+import asyncio
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -9,6 +10,15 @@ from typing import Final
 __all__ = ["TokenCookies"]
 
 NAME_BEGINS: Final = "headlamp-auth-"
+LONGEST: Final = 2**31  # seconds; a larger number may be none that a float can hold
+
+
+def loop_time() -> float:
+    """Return the running loop's time, which tests may bend; without a loop, what loops usually go by."""
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:
+        return time.monotonic()
 
 
 class TokenCookies:
@@ -18,7 +28,7 @@ class TokenCookies:
     is shared, and cuts what is long.
 
     Args:
-        clock: reads a time in seconds that never goes back, for cookies that end.
+        clock: reads a time in seconds that never goes back, for cookies that end; the loop's if not given.
 
     Example:
         >>> cookies = TokenCookies()
@@ -29,7 +39,7 @@ class TokenCookies:
 
     __slots__ = ("_clock", "_kept")
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = loop_time) -> None:
         self._clock = clock
         self._kept: dict[str, tuple[str, float]] = {}
 
@@ -71,7 +81,7 @@ def _lifetime(attributes: Iterable[str]) -> float:
         name, _, value = attribute.partition("=")
         given[name.strip().lower()] = value.strip()
     try:
-        return float(int(given["max-age"]))
+        return float(max(0, min(int(given["max-age"]), LONGEST)))
     except (KeyError, ValueError):
         pass
     try:

@@ -14,6 +14,7 @@ class Login:
 
     Attributes:
         cluster: the cluster's name.
+        applied: the highest turn that took effect.
         generation: raised whenever the token changes; what was sent under an older one no longer counts.
         has_token: whether a token was set, and neither cleared nor ended by a logout.
         cookies: the cookies that the backend gave for the token.
@@ -21,17 +22,17 @@ class Login:
         ended: the generation that this logout ended.
     """
 
-    __slots__ = ("_applied", "_calls", "cluster", "cookies", "ended", "generation", "has_token", "telling")
+    __slots__ = ("_calls", "applied", "cluster", "cookies", "ended", "generation", "has_token", "telling")
 
     def __init__(self, cluster: str) -> None:
         self.cluster = cluster
+        self.applied = 0
         self.generation = 0
         self.has_token = False
         self.cookies = TokenCookies()
         self.telling: Telling | None = None
         self.ended = -1
         self._calls = 0
-        self._applied = 0
 
     def __repr__(self) -> str:
         return f"<Login at {self.cluster!r}, generation {self.generation}>"
@@ -58,11 +59,15 @@ class Login:
 
     def is_overtaken(self, turn: int) -> bool:
         """Whether a later call has taken effect already."""
-        return self._applied > turn
+        return self.applied > turn
+
+    def apply(self, turn: int) -> None:
+        """Let the call of this number overtake the earlier ones that have not taken effect yet."""
+        self.applied = max(self.applied, turn)
 
     def begin(self, turn: int, set_cookie: Iterable[str] = (), *, has_token: bool) -> None:
         """Begin a new generation by the call of this number, with the cookies of these headers alone."""
-        self._applied = max(self._applied, turn)
+        self.apply(turn)
         self.generation += 1
         self.has_token = has_token
         self.cookies = TokenCookies()

@@ -8,6 +8,7 @@ from querykit.http import EncodedPath, encode_path, join_path
 
 __all__: list[str] = []
 
+_CLUSTER: Final = re.compile(r"/?clusters/[^/]+")
 _NAMESPACE: Final = re.compile(r"(?:^|/)namespaces/([^/]+)")
 
 
@@ -43,8 +44,9 @@ def path_of(path: str, cluster: str | None) -> EncodedPath:
 
 
 def namespace_of(path: EncodedPath) -> str | None:
-    """Return the namespace that a path is in, or None."""
-    found = _NAMESPACE.search(path)
+    """Return the namespace that a path is in, or None; the cluster's name in its prefix is none."""
+    prefix = _CLUSTER.match(path)
+    found = _NAMESPACE.search(path, prefix.end() if prefix else 0)
     return unquote(found[1]) if found else None
 
 

@@ -2,6 +2,7 @@
 
 import enum
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, Final
 
 import aiohttp
@@ -130,8 +131,15 @@ class Requests:
         return response.headers.getall("Set-Cookie", ())
 
 
-def decoded(response: aiohttp.ClientResponse, body: bytes, type: Any) -> Any:
+def decoded(response: aiohttp.ClientResponse, body: bytes, type: Any, *, cluster: str | None, path: str) -> Any:
     """Return the data of a good answer; None for an empty body.
+
+    Args:
+        response: the answer.
+        body: its body.
+        type: what it is decoded as.
+        cluster: the cluster that was asked.
+        path: what it was asked for.
 
     Raises:
         InvalidBody: the body is not JSON, or not of this type.
@@ -142,12 +150,19 @@ def decoded(response: aiohttp.ClientResponse, body: bytes, type: Any) -> Any:
         return msgspec.json.decode(body, type=type)
     except (ValueError, RecursionError) as error:
         said = str(error)
-    raise InvalidBody(
-        f"{response.reason or response.status} - the body is not what was asked for: {said}",
+    invalid = InvalidBody(
+        f"{_phrase(response)} - the body is not what was asked for: {said}",
         status=response.status,
         url=_shown(response),
         method=response.method,
     )
+    _place(invalid, cluster, path_of(path, cluster))
+    raise invalid
+
+
+def _phrase(response: aiohttp.ClientResponse) -> str:
+    known = {status.value: status.phrase for status in HTTPStatus}
+    return response.reason or known.get(response.status, str(response.status))
 
 
 def _place(error: ApiError, cluster: str | None, route: EncodedPath) -> None:

@@ -86,10 +86,11 @@ class RequestMethods:
         accept: CIMultiDict[str] = CIMultiDict(headers or {})
         if is_json:
             accept.setdefault("Accept", "application/json")
+        cluster = cluster or None
         response = await self._requests.send(
             method,
             path,
-            cluster=cluster or None,
+            cluster=cluster,
             headers=accept,
             json=json,
             body=body,
@@ -97,7 +98,9 @@ class RequestMethods:
             auto_logout=auto_logout_on_auth_error,
             query_params=query_params,
         )
-        return decoded(response, await response.read(), type) if is_json else response
+        if not is_json:
+            return response
+        return decoded(response, await response.read(), type, cluster=cluster, path=path)
 
     async def request(
         self,

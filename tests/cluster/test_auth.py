@@ -525,6 +525,47 @@ async def test_a_late_401_of_an_older_token_does_not_end_the_new_login(cluster, 
     assert (await cluster.cluster_me())["username"] == "bob"
 
 
+async def log_in_anew_while_a_401_comes(cluster, backend):
+    """Return a login that the backend holds back, once a 401 of the token before it has logged out."""
+    token = await login(cluster, backend)
+    await backend.expire_token(token)
+    new = await backend.issue_token("main", user="bob")
+    hold = await backend.set_fault(Hold(handled=True), path="set-token", times=1)
+    setting = asyncio.create_task(cluster.set_token("main", new))
+    await backend.wait_requests(2, path=SET_TOKEN)
+    return setting, hold
+
+
+async def test_a_401_of_the_old_token_does_not_overtake_a_token_that_is_being_set(cluster, backend, heard):
+    setting, hold = await log_in_anew_while_a_401_comes(cluster, backend)
+    with pytest.raises(ApiError) as raised:
+        await cluster.request(PODS)
+    assert raised.value.status == 401
+    await backend.release(hold)
+    assert await setting is True
+    assert [name for name, _ in heard][-3:] == ["token_cleared", "logged_out", "token_set"]
+    assert (await cluster.cluster_me())["username"] == "bob"
+
+
+async def test_a_logout_that_joins_one_after_a_401_overtakes_a_token_that_is_being_set(cluster, backend, heard):
+    setting, hold = await log_in_anew_while_a_401_comes(cluster, backend)
+    goodbye = await backend.set_fault(Hold(), path="set-token", times=1)
+    refused = asyncio.create_task(cluster.request(PODS))
+    await backend.wait_requests(3, path=SET_TOKEN)
+    ended = asyncio.create_task(cluster.logout("main"))
+    await asyncio.sleep(0)
+    await backend.release(hold)
+    assert await setting is True
+    await backend.release(goodbye)
+    await ended
+    with pytest.raises(ApiError):
+        await refused
+    assert [name for name, _ in heard].count("token_set") == 1
+    assert len(await tellings(backend)) == 3
+    with pytest.raises(ApiError):
+        await cluster.request(PODS)
+
+
 async def test_a_logout_that_fails_is_reported_and_never_takes_the_place_of_the_401(cluster, backend, reports):
     token = await login(cluster, backend)
     await backend.expire_token(token)

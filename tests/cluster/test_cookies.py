@@ -1,3 +1,7 @@
+import asyncio
+
+import pytest
+
 from querykit.cluster.cookies import TokenCookies
 
 
@@ -45,6 +49,27 @@ def test_a_cookie_that_has_expired_is_dropped():
 def test_a_cookie_whose_times_cannot_be_read_is_kept():
     assert taken("a=1; Max-Age=soon; Expires=later").header() == "a=1"
     assert taken("a=1; Expires=Fri, 01 Jan 2100 00:00:00 GMT").header() == "a=1"
+
+
+def test_a_max_age_beyond_all_measure_is_a_long_one():
+    assert taken(f"a=1; Max-Age={'9' * 400}").header() == "a=1"
+    assert taken("a=1", f"a=1; Max-Age=-{'9' * 400}").header() == ""
+
+
+@pytest.mark.virtual_time
+async def test_a_cookie_ends_by_the_time_of_the_loop():
+    cookies = TokenCookies()
+    cookies.take(["a=1; Max-Age=10"])
+    await asyncio.sleep(9)
+    assert cookies.header() == "a=1"
+    await asyncio.sleep(1.1)
+    assert cookies.header() == ""
+
+
+def test_without_a_loop_there_is_a_time_too():
+    cookies = TokenCookies()
+    cookies.take(["a=1; Max-Age=1000"])
+    assert cookies.header() == "a=1"
 
 
 def test_a_negative_max_age_ends_a_cookie():

@@ -165,6 +165,25 @@ async def test_a_body_that_is_not_json_is_an_error_that_says_where(server, conne
     assert (error.status, error.method, error.url) == (200, "GET", f"{server.url}/clusters/main/x")
 
 
+@pytest.mark.parametrize(("status", "phrase"), [(200, "OK"), (202, "Accepted"), (299, "299")])
+async def test_a_body_that_is_not_json_tells_of_its_cluster_and_namespace_also_without_a_phrase(
+    status, phrase, server, connect
+):
+    server.handler = answering(status=status, reason="", body=b"{oops")
+    with pytest.raises(InvalidBody, match=f"^{phrase} - the body") as raised:
+        await connect(server.url).cluster_request(PODS, cluster="main")
+    assert (raised.value.cluster, raised.value.namespace) == ("main", "team-a")
+
+
+@pytest.mark.parametrize(("path", "namespace"), [("/api/v1/pods", None), (PODS, "team-a"), ("namespaces/b", "b")])
+async def test_a_cluster_called_namespaces_is_no_namespace(path, namespace, server, connect):
+    server.handler = answering(status=404)
+    for name in ("namespaces", "main"):
+        with pytest.raises(ApiError) as raised:
+            await connect(server.url).cluster_request(path, cluster=name)
+        assert (raised.value.cluster, raised.value.namespace) == (name, namespace)
+
+
 async def test_an_answer_may_be_decoded_as_a_type(server, connect):
     class Pod(msgspec.Struct):
         name: str
