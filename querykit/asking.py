@@ -226,7 +226,7 @@ class AskingMethods:
         query = self._entries.get(call.frozen)
         initial = None
         if query is None or not query.has_data:  # before anything is made: it may raise, or use this client
-            initial = initial_data(call.options, self.cache.ledger)
+            initial = initial_data(call.options, self.cache.ledger, call.key)
             query = self._entries.get(call.frozen)
         if query is None:
             query = self.cache.build(call.key, call.frozen, self._defaults.resolve(call.frozen, {}))

@@ -65,9 +65,11 @@ class BulkMethods:
             raise ValueError(f"refetch_type is one of {_REFETCH_TYPES}, not {refetch_type!r}")
         meant, queries = self._find(key, filters)
         epoch = self.cache.ledger.tick()
+        wanted = [query for query in _of(queries, refetch_type) if query.source is not None and not query.is_static]
+        if wanted:
+            self._runtime.bound_loop()
         if meant.is_key_alone:
             self.cache.note_invalidated(meant.key or (), epoch, exact=meant.exact)
-        wanted = [query for query in _of(queries, refetch_type) if not query.is_static]
         with self.cache.delivery:
             self.cache.invalidate(queries, epoch)
             return self._refetch(wanted, epoch, cancel=cancel_refetch, throw_on_error=throw_on_error)

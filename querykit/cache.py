@@ -84,6 +84,7 @@ class QueryCache:
 
     def subscribe(self, listener: Callable[[CacheEvent], object]) -> Subscription:
         """Call `listener` with each event from now on; returns what undoes it."""
+        self._runtime.check_thread()
         return self._listeners.subscribe(listener)
 
     def __len__(self) -> int:
@@ -175,6 +176,7 @@ class QueryCache:
 
     def _gone(self, query: Query, evicted: bool) -> None:
         self.note_removed(query.frozen, query.epoch, exact=True)
+        self.note_invalidated(query.frozen, query.invalidated_epoch, exact=True)
         query.vanish()
         self.drop(query)
         self.evictions += evicted

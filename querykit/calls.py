@@ -1,6 +1,6 @@
 """One call on a key: its arguments put together, checked, and carried out on the query."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from querykit.flight import Source, Waiter, is_bound, make_source, waits
 from querykit.identity import Ledger
 from querykit.keys import FrozenKey, QueryKey, check_key, freeze
 from querykit.observer import Follower
-from querykit.options import Defaults, Options, ResolvedOptions, check_fn
+from querykit.options import Defaults, Options, ResolvedOptions, check_fn, overlaid
 from querykit.pending import Pending
 from querykit.query import Query
 from querykit.runtime import Runtime
@@ -29,17 +29,22 @@ class Call:
     fn: Fn[Any] | Skip | Unset
     options: ResolvedOptions
     selector: Callable[[Any], Any] | None
+    given: Collection[str] = ()
 
     def source(self, query: Query | None) -> Source | None:
-        """Return with what to fetch: the call's function, or the query's own; None if there is none.
+        """Return with what to fetch: the call's function, or the query's own with what the call adds to its options.
+
+        None if there is neither.
 
         Raises:
             TypeError: the function needs more than one argument.
         """
-        fn: Fn[Any] | Skip | Unset = self.fn
-        if isinstance(fn, Unset) and query is not None and query.source is not None:
-            fn = query.source.fn
-        return None if isinstance(fn, (Unset, Skip)) else make_source(fn, self.options)
+        if isinstance(self.fn, Unset):
+            own = None if query is None else query.source
+            if own is None or not self.given:
+                return own
+            return make_source(own.fn, overlaid(own.options, self.options, self.given))
+        return None if isinstance(self.fn, Skip) else make_source(self.fn, self.options)
 
     def missing(self) -> MissingQueryFunction:
         """Return the error that says that there is nothing to fetch with."""
@@ -68,7 +73,7 @@ def make_call(defaults: Defaults, key: object, fn: Any, given: dict[str, Any]) -
     options = defaults.resolve(frozen, given)
     if fn is UNSET:
         fn = defaults.fn(frozen) or UNSET
-    return Call(checked, frozen, fn, options, selector)
+    return Call(checked, frozen, fn, options, selector, given)
 
 
 def begin(query: Query, source: Source, ledger: Ledger) -> Waiter | None:

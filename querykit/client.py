@@ -14,6 +14,7 @@ from querykit.bound import check_max_entries
 from querykit.bulk import BulkMethods
 from querykit.cache import QueryCache
 from querykit.events import Subscription
+from querykit.fetching import refuse_unusable
 from querykit.filters import QueryFilters, make_filters
 from querykit.flight import Waiter, waits
 from querykit.identity import Identities, Record, merged, outside, recording
@@ -203,6 +204,7 @@ class QueryClient(AskingMethods, BulkMethods):
         if inspect.iscoroutine(value):
             value.close()
             raise TypeError(f"a coroutine cannot be the data of {key!r}: await it first, and set what it returns")
+        refuse_unusable(value, key)
         if value is skip or (written := ledger.written_by()) is None or ledger.dooms(names):
             return
         names = merged(names, written, {} if identity is UNSET else {identity: ledger.epoch})
@@ -234,6 +236,7 @@ class QueryClient(AskingMethods, BulkMethods):
             >>> client.get_query_defaults(("pods", "prod"))
             {'stale_time': 30}
         """
+        self._runtime.check_thread()
         self._defaults.set(check_key(prefix, "key prefix"), options)
         for query in self.cache.match(make_filters(prefix, {}, unset=UNSET)):
             query.defaults = self._defaults.resolve(query.frozen, {})
@@ -309,6 +312,7 @@ class QueryClient(AskingMethods, BulkMethods):
             >>> len(client.cache)
             0
         """
+        self._runtime.check_thread()
         if sender is UNSET:
             sender = default_sender(signal, self)
         undo = bind(self, signal, invalidate, remove, exact=exact, sender=sender)

@@ -57,6 +57,7 @@ class QueryContext(Generic[T_co]):
         stale_time: the freshness in seconds that the transport read from the response, for
             `stale_time="http"`; None until it is set.
         new_validators: what to keep beside the data that is returned, for the next conditional request.
+        validated: the data that they came with: they are kept only if just that is returned.
 
     Example:
         >>> async def fetch_pods(ctx: QueryContext[list[str]]) -> list[str]:
@@ -64,7 +65,7 @@ class QueryContext(Generic[T_co]):
         ...     return [f"{cluster}/web"]
     """
 
-    __slots__ = ("_previous", "client", "meta", "new_validators", "query_key", "stale_time")
+    __slots__ = ("_previous", "client", "meta", "new_validators", "query_key", "stale_time", "validated")
 
     def __init__(self, client: ContextClient, query_key: QueryKey, meta: Mapping[str, Any], previous: Previous) -> None:
         self.client = client
@@ -72,6 +73,7 @@ class QueryContext(Generic[T_co]):
         self.meta = meta
         self.stale_time: float | None = None
         self.new_validators: object = None
+        self.validated: object = NO_DATA
         self._previous = previous
 
     @property

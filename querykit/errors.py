@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any, Final, TypeAlias, cast
 
+from multidict import MultiMapping
 from yarl import URL
 
 __all__ = [
@@ -227,10 +228,31 @@ def _harmless(value: Any, memo: _Memo, *, secret: bool) -> Any:
         return _kept(value, memo)
     if isinstance(value, URL):
         return value.with_user(None).with_query(None).with_fragment(None) if value.absolute else value.with_query(None)
-    kind: type[Any] = type(value)
-    fields: tuple[str, ...] = getattr(kind, "_fields", ()) if issubclass(kind, tuple) else ()
+    fields = _names_of(value)
     if not _SECRET_FIELDS.isdisjoint(fields):
         kept_fields = {name: _harmless(getattr(value, name), memo, secret=False) for name in fields}
         kept_fields.update({name: {} if name == "headers" else None for name in _SECRET_FIELDS.intersection(fields)})
         return value._replace(**kept_fields)
-    return None if secret else value
+    if secret or _holds_a_request(value):
+        return None
+    if type(value) in (list, tuple):
+        items = cast("list[object]", value)
+        return type(value)([None if _holds_a_request(item) else item for item in items])
+    if type(value) is dict:
+        named = cast("dict[object, object]", value)
+        return {name: None if _holds_a_request(item) else item for name, item in named.items()}
+    return value
+
+
+def _names_of(value: object) -> tuple[str, ...]:
+    """Return the field names of a named tuple; of all else none, whatever attributes it makes up."""
+    is_tuple = issubclass(type(value), tuple)
+    return cast("tuple[str, ...]", getattr(value, "_fields", ())) if is_tuple else ()
+
+
+def _holds_a_request(value: object) -> bool:
+    """Whether this looks like a request, a response or their headers, by whatever name it is held."""
+    kind: type[object] = type(value)
+    if issubclass(kind, tuple):
+        return False
+    return issubclass(kind, MultiMapping) or hasattr(kind, "request_info") or hasattr(kind, "headers")

@@ -247,7 +247,8 @@ class FetchedEntry(Entry):
         elif failure is None and context is not None:
             cause = Cause.SUCCESS
             self._store(value, flight.began, flight.record.names, sharing=flight.source.options.structural_sharing)
-            self.validators = context.new_validators
+            if context.validated is NO_DATA or context.validated is value:
+                self.validators = context.new_validators
             self.learned = context.stale_time or 0.0
         elif failure is not None and not quiet:
             cause = Cause.ERROR

@@ -44,9 +44,10 @@ async def fetch(
     """
     options = flight.source.options
     limit = asyncio.timeout(None if options.timeout == math.inf else options.timeout)
+    result: tuple[object, QueryContext[Any]] | None = None
     try:
         async with limit:
-            return await attempt(
+            result = await attempt(
                 lambda: _attempt(flight, query, owner),
                 options.retry,
                 failed=lambda failures, error: failed(flight, failures, error),
@@ -54,10 +55,12 @@ async def fetch(
                 sleep=owner.sleep,
                 jitter=owner.jitter,
             )
-    except TimeoutError:
-        if limit.expired() and options.timeout is not None:
-            raise QueryTimeout(query.key, options.timeout) from None
-        raise
+    except Exception:
+        if not limit.expired():
+            raise
+    if result is None or limit.expired():  # whatever came of it: a function may catch its cancellation
+        raise QueryTimeout(query.key, options.timeout or 0.0)
+    return result
 
 
 async def _attempt(flight: Flight, query: Fetched, owner: Owner[Any]) -> tuple[object, QueryContext[Any]]:
@@ -81,10 +84,8 @@ def refuse_unusable(value: object, key: QueryKey) -> None:
     """
     if isinstance(value, aiohttp.ClientResponse):
         raise TypeError(
-            f"the query function of {key!r} returned an aiohttp ClientResponse, which cannot be cached: "
-            "return what you read from it, such as `await response.json()`"
+            f"an aiohttp ClientResponse cannot be the data of {key!r}: "
+            "return, or set, what you read from it, such as `await response.json()`"
         )
     if inspect.isasyncgen(value) or inspect.isgenerator(value):
-        raise TypeError(
-            f"the query function of {key!r} returned a generator, which can be read only once: return a list"
-        )
+        raise TypeError(f"a generator cannot be the data of {key!r}, since it can be read only once: make a list of it")

@@ -94,7 +94,8 @@ class Journal:
 
         From time to time, what is older than the `oldest` that runs is dropped.
         """
-        (self._exact if exact else self._prefixes)[key] = epoch
+        notes = self._exact if exact else self._prefixes
+        notes[key] = max(epoch, notes.get(key, epoch))
         if len(self) > self._prune_at:
             limit = oldest()
             self._exact = {noted: when for noted, when in self._exact.items() if when >= limit}

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, Final, Generic, Literal, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
@@ -297,6 +297,17 @@ def _assemble(given: dict[str, Any]) -> ResolvedOptions:
     values["tags"] = frozenset(values["tags"])
     policy = RetryPolicy(values.pop("retry"), values.pop("retry_delay"), values.pop("retry_on"))
     return ResolvedOptions(retry=policy, **values)
+
+
+def overlaid(base: ResolvedOptions, new: ResolvedOptions, names: Collection[str]) -> ResolvedOptions:
+    """Return `base` with the options of these names as they are in `new`."""
+    policy = RetryPolicy(
+        (new if "retry" in names else base).retry.retry,
+        (new if "retry_delay" in names else base).retry.delay,
+        (new if "retry_on" in names else base).retry.retry_on,
+    )
+    others = [field.name for field in fields(base) if field.name != "retry" and field.name in names]
+    return replace(base, retry=policy, **{name: getattr(new, name) for name in others})
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,8 +5,10 @@ from typing import Any
 
 from querykit.entry import Cause
 from querykit.fetched import FetchedEntry
+from querykit.fetching import refuse_unusable
 from querykit.flight import Choice, Source, Waiter, waits
 from querykit.identity import Identities, Ledger, Record, merged, recording
+from querykit.keys import QueryKey
 from querykit.options import ResolvedOptions
 from querykit.owner import Observer
 from querykit.state import UNSET, QueryState
@@ -137,7 +139,7 @@ class Query(FetchedEntry):
         """
         options = self.defaults if self.source is None else self.source.options
         try:
-            initial = initial_data(options, self._owner.ledger)
+            initial = initial_data(options, self._owner.ledger, self.key)
         except Exception as error:
             self._owner.report(f"initial_data of {self.key!r} raised {type(error).__name__} at a reset", error)
             initial = None
@@ -171,7 +173,7 @@ class Query(FetchedEntry):
         self._blank()
 
 
-def initial_data(options: ResolvedOptions, ledger: Ledger) -> tuple[object, Record] | None:
+def initial_data(options: ResolvedOptions, ledger: Ledger, key: QueryKey) -> tuple[object, Record] | None:
     """Return the initial data that the options give, with the record of how it came; None if they give none."""
     data: Any = options.initial_data
     given = None if data is UNSET else ledger.written_by()
@@ -184,4 +186,5 @@ def initial_data(options: ResolvedOptions, ledger: Ledger) -> tuple[object, Reco
     if callable(data):
         with recording(record):
             data = data()
+    refuse_unusable(data, key)
     return None if record.is_doomed else (data, record)

@@ -52,9 +52,14 @@ def conditions(validators: Validators) -> dict[str, str]:
 
 
 def learn(
-    context: QueryContext[Any], question: Question, response: aiohttp.ClientResponse, now: Callable[[], float]
+    context: QueryContext[Any],
+    question: Question,
+    response: aiohttp.ClientResponse,
+    now: Callable[[], float],
+    data: object,
 ) -> None:
     """Note an answer's freshness and validators for the data that it brings."""
+    context.validated = data
     fresh = lifetime(response, now)
     etag, modified = _sendable(response, "ETag"), _sendable(response, "Last-Modified")
     validators = Validators(question, etag, modified, fresh)
@@ -65,6 +70,7 @@ def confirm(
     context: QueryContext[Any], sent: Validators, response: aiohttp.ClientResponse, now: Callable[[], float]
 ) -> None:
     """Note what a 304 says of the data that is kept; what it leaves out still holds."""
+    context.validated = context.previous_data
     fresh = lifetime(response, now)
     renewed = replace(
         sent,

@@ -138,7 +138,7 @@ class HttpTransport(Sender):
         self, response: aiohttp.ClientResponse, type: Any, context: QueryContext[Any], question: Question
     ) -> Any:
         data = await self._data(response, type)
-        learn(context, question, response, self._now)
+        learn(context, question, response, self._now, data)
         return data
 
     @overload
