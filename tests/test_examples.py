@@ -27,3 +27,7 @@ def test_the_readme_shows_quickstart_as_it_is():
     first = ast.parse(source).body[1].lineno
     program = "\n".join(source.splitlines()[first - 1 :])
     assert f"```python\n{program}\n```" in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_readme_has_no_gap_left_to_fill():
+    assert "@" not in (ROOT / "README.md").read_text("utf-8").replace("@client", "")
