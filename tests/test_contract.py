@@ -112,9 +112,9 @@ async def test_S2_an_invalidation_by_tag_holds_for_a_write_that_comes_after_the_
             await go_on.wait()
             client.set_query_data(KEY, "late")
 
-        writing = asyncio.create_task(client.query(("writer",), writer))
         client.set_query_data(KEY, "early")
-        await asyncio.sleep(0)
+        writing = asyncio.create_task(client.query(("writer",), writer))
+        await asyncio.sleep(0.5)
         client.invalidate_queries(tags=["t"])
         await asyncio.sleep(10)
         assert client.get_query_state(KEY) is None
