@@ -12,10 +12,10 @@ TOOLS := $(VENV)/.tools-installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check format bench build clean
+.PHONY: help demo test test-all check format bench bench-reactive build clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo '  ARGS="..." is passed on by demo, test, test-all and bench.'
 
 demo: $(PACKAGE) ## See the main job work: caching, one request for many callers, auto-logout
@@ -40,11 +40,15 @@ format: $(TOOLS) ## Format the code and mend what lint can mend
 bench: $(TOOLS) ## Measure the hot path against other caches
 	$(BIN)/python benchmarks/hot_path.py $(ARGS)
 
+bench-reactive: $(TOOLS) ## Measure observers against TanStack's query-core, which needs Node.js and npm
+	$(BIN)/python benchmarks/reactive.py
+
 build: $(TOOLS) ## Build the sdist, and the wheel from it, into dist/
 	$(BIN)/python -m build
 
 clean: ## Remove what these jobs have made, .venv included
-	rm -rf $(VENV) .nox build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .nox build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache \
+		benchmarks/tanstack/node_modules
 	find querykit tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(PACKAGE): pyproject.toml
