@@ -149,6 +149,7 @@ const scenes = {
     fill(client, size)
     const callback = seen.callback()
     return (times) => {
+      seen.calls = 0
       const begin = performance.now()
       for (let time = 0; time < times; time += 1) {
         const observer = new QueryObserver(client, optionsOf(time % size))
@@ -156,8 +157,7 @@ const scenes = {
         undo()
       }
       const took = performance.now() - begin
-      check('callbacks', seen.calls, 0)
-      return [took, 0]
+      return [took, seen.calls]
     }
   },
 }
