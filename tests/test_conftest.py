@@ -115,11 +115,10 @@ def run_pytest(folder: Path, samples: str, **environment: str) -> str:
     for name in ("pyproject.toml", "tests/conftest.py"):
         (folder / name).write_bytes((ROOT / name).read_bytes())
     (folder / "tests" / "test_samples.py").write_text(samples, "utf-8")
-    environment = {"QUERYKIT_EAGER": "", "COLUMNS": "200", **environment}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    environment = inherited | {"QUERYKIT_EAGER": "", "COLUMNS": "200"} | environment
     command = [sys.executable, "-m", "pytest", "-v", "-rA", "-p", "no:cacheprovider"]
-    ended = subprocess.run(
-        command, cwd=folder, env=os.environ | environment, capture_output=True, text=True, timeout=50
-    )
+    ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=50)
     return ended.stdout + ended.stderr
 
 
@@ -157,6 +156,45 @@ def test_an_unknown_mark_is_an_error(tmp_path):
 
 async def test_loop_debug_is_on():
     assert asyncio.get_running_loop().get_debug()
+
+
+async def test_debug_mode_sees_what_another_thread_may_not_do():
+    loop = asyncio.get_running_loop()
+    coroutine = asyncio.sleep(0)
+    for act in (lambda: loop.call_soon(print), lambda: loop.create_task(coroutine)):
+        with pytest.raises(RuntimeError, match="Non-thread-safe"):
+            await asyncio.to_thread(act)
+    coroutine.close()
+
+
+async def test_debug_mode_says_where_a_callback_was_planned():
+    loop = asyncio.get_running_loop()
+    handles = loop.call_soon(print), loop.call_later(1, print), loop.call_at(loop.time() + 1, print)
+    for handle in handles:
+        handle.cancel()
+        assert f"created at {__file__}:" in repr(handle)
+
+
+async def test_debug_mode_is_on_in_a_task_from_its_first_step():
+    async def look() -> bool:
+        return asyncio.get_running_loop().get_debug()
+
+    assert await asyncio.create_task(look())
+
+
+LEFT = """
+import asyncio
+
+async def test_leaves_a_task():
+    asyncio.create_task(asyncio.Event().wait())
+"""
+
+
+@pytest.mark.parametrize("debug, stacks", [("", False), ("1", True)], ids=["quick", "with-stacks"])
+def test_where_a_task_was_made_is_said_if_asyncio_is_told_to(tmp_path, debug, stacks):
+    said = run_pytest(tmp_path, LEFT, PYTHONASYNCIODEBUG=debug)
+    assert "The test left behind" in said
+    assert ("created at" in said) is stacks
 
 
 def test_a_test_without_a_coroutine_gets_no_loop(request):
