@@ -85,6 +85,7 @@ class TestNothingIsLeft:
         finally:
             gc.enable()
 
+    @pytest.mark.no_cover  # several times as fast without, and other tests cover it
     async def test_S3_ten_thousand_cycles_leave_nothing_behind(self, client):
         asyncio.get_running_loop().set_debug(False)  # five times as fast without
         for number in range(10_000):

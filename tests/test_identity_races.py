@@ -297,6 +297,7 @@ RACES = [
 ]
 
 
+@pytest.mark.no_cover  # thousands of runs of what other tests cover: twice as fast without
 @pytest.mark.parametrize("attack", ["logout", "change"])
 @pytest.mark.parametrize("scenario, place", RACES)
 async def test_S3_nothing_of_the_old_login_survives(scenario, place, attack):
