@@ -9,6 +9,7 @@ from querykit.errors import (
     ClientClosed,
     InvalidBody,
     MissingQueryFunction,
+    ObserverClosed,
     QueryCancelled,
     QueryCycleError,
     QuerykitError,
@@ -21,12 +22,15 @@ from querykit.events import Subscription
 from querykit.filters import QueryFilters
 from querykit.identity import use_identity
 from querykit.keys import QueryKey
-from querykit.observer import Observation, QueryResult
-from querykit.options import DefaultOptions, Options, QueryOptions, query_options
+from querykit.observation import Observation
+from querykit.observer import QueryObserver, keep_previous_data
+from querykit.options import DefaultOptions, ObserverOptions, Options, QueryOptions, query_options
 from querykit.pending import Pending
 from querykit.portal import Portal
+from querykit.presence import FocusManager, OnlineManager
 from querykit.query import Query
-from querykit.state import QueryState, skip
+from querykit.result import QueryResult
+from querykit.state import LiveState, QueryState, skip
 
 __all__ = [
     "ApiError",
@@ -35,9 +39,14 @@ __all__ = [
     "ClientClosed",
     "ClientStats",
     "DefaultOptions",
+    "FocusManager",
     "InvalidBody",
+    "LiveState",
     "MissingQueryFunction",
     "Observation",
+    "ObserverClosed",
+    "ObserverOptions",
+    "OnlineManager",
     "Options",
     "Pending",
     "Portal",
@@ -49,6 +58,7 @@ __all__ = [
     "QueryCycleError",
     "QueryFilters",
     "QueryKey",
+    "QueryObserver",
     "QueryOptions",
     "QueryResult",
     "QueryState",
@@ -58,6 +68,7 @@ __all__ = [
     "Subscription",
     "Unreachable",
     "WrongThread",
+    "keep_previous_data",
     "query_options",
     "skip",
     "use_identity",

@@ -4,16 +4,19 @@ from collections.abc import Callable
 from typing import Any, TypeVar, Unpack, overload
 
 from querykit.cache import QueryCache
-from querykit.calls import Call, Mounting, begin, make_call
+from querykit.calls import Call, begin
+from querykit.checks import Seconds
 from querykit.context import AsyncFn, Fn, PlainFn
-from querykit.errors import QueryCancelled
-from querykit.flight import Source, Waiter
+from querykit.core import Core
+from querykit.errors import QueryCancelled, kept
+from querykit.flight import Waiter
 from querykit.keys import QueryKey
-from querykit.observer import Observation
-from querykit.options import Defaults, Options, QueryOptions
+from querykit.observation import Observation
+from querykit.observer import QueryObserver
+from querykit.options import ObserverOptions, Options, QueryOptions
 from querykit.pending import Pending
-from querykit.query import Query, initial_data
-from querykit.runtime import Runtime
+from querykit.query import Query
+from querykit.result import QueryResult
 from querykit.state import UNSET, Skip, skip
 
 __all__ = ["AskingMethods"]
@@ -29,13 +32,10 @@ class AskingMethods:
         cache: all queries of this client.
     """
 
+    core: Core
     cache: QueryCache
-    _runtime: Runtime
-    _defaults: Defaults
     _entries: dict[Any, Query]
     _now: Callable[[], float]
-    _hits: int
-    _misses: int
 
     @overload
     async def query(self, key: Options[object, R], *, swr: bool = ...) -> R: ...
@@ -90,7 +90,7 @@ class AskingMethods:
             query: Query = self._entries[key]
             fresh_for: Any = query.defaults.stale_time if stale_time is UNSET else stale_time
             if self._now() - query.valid_at < fresh_for and not query.ambiguous:
-                self._hits += 1
+                self.core.hits += 1
                 query.touched = True
                 if query.identities:
                     query.spread()
@@ -99,27 +99,30 @@ class AskingMethods:
             pass
         if stale_time is not UNSET:
             options["stale_time"] = stale_time
-        call = make_call(self._defaults, key, fn, options)
+        call = self.core.call(key, fn, options)
         data = await self._ask(call, swr=swr)
         return data if call.selector is None else call.selector(data)
 
     async def _ask(self, call: Call, *, swr: bool) -> Any:
         waiter = None
         with self.cache.delivery:
-            query, source = self._prepared(call)
-            fresh = query.is_fresh(call.options.stale_time, self._now())
+            query, source = self.core.prepared(call)
+            fresh = query.is_fresh_by(call.options, self._now())
             hit = fresh or (query.has_data and (swr or call.fn is skip))
-            if hit:
-                self._hits += 1
+            failed = source is not None and query.remembers_error(call.options.error_time, self._now())
+            if hit or failed:
+                self.core.hits += 1
                 query.touched = True
-                if not fresh and source is not None:
+                if source is not None and not (fresh or failed):
                     begin(query, source, self.cache.ledger)
             elif source is not None:
-                self._misses += 1
+                self.core.misses += 1
                 waiter = query.ask(source, self.cache.ledger.current())
             query.settle_down()
         if waiter is not None:
             return await self._answer(query, waiter, call.options.stale_if_error)
+        if failed and not hit:
+            return self._old_data_or_error(query, call.options.stale_if_error)
         if not hit:
             raise call.missing()
         return query.read()  # last, since whoever was told of the fetch may have forgotten the data
@@ -134,18 +137,19 @@ class AskingMethods:
         except QueryCancelled:
             raise
         except Exception:
-            age = self._now() - query.updated_at
-            if stale_if_error is not None and query.has_data and age <= stale_if_error:
+            if self._may_stand_in(query, stale_if_error):
                 return query.read()
             raise
 
-    def _prepared(self, call: Call) -> tuple[Query, Source | None]:
-        """Return the query of a call, made if need be, and with what to fetch it; raise before anything changes."""
-        self._runtime.check()
-        source = call.source(self._entries.get(call.frozen))
-        if source is None and call.frozen not in self._entries and call.options.initial_data is UNSET:
-            raise call.missing()
-        return self._built(call), source
+    def _old_data_or_error(self, query: Query, stale_if_error: float | None) -> Any:
+        """Answer from the memory of a failed fetch."""
+        if query.error is None or self._may_stand_in(query, stale_if_error):
+            return query.read()
+        query.spread()
+        raise kept(query.error)  # a copy: the one that is kept must not gather this caller's traceback
+
+    def _may_stand_in(self, query: Query, stale_if_error: float | None) -> bool:
+        return stale_if_error is not None and query.has_data and self._now() - query.updated_at <= stale_if_error
 
     @overload
     def prefetch(self, key: Options[object, object]) -> Pending: ...
@@ -167,17 +171,17 @@ class AskingMethods:
             ValueError: an option's value is impossible.
             MissingQueryFunction: there is neither fresh data nor a function.
         """
-        call = make_call(self._defaults, key, fn, options)
+        call = self.core.call(key, fn, options)
         ledger = self.cache.ledger
         if call.fn is skip:
             return Pending(ledger)
-        self._runtime.check()
-        self._runtime.bound_loop()
+        self.core.runtime.check()
+        self.core.runtime.bound_loop()
         waiter = None
         with self.cache.delivery:
-            query, source = self._prepared(call)
-            fresh = query.is_fresh(call.options.stale_time, self._now())
-            if fresh:
+            query, source = self.core.prepared(call)
+            fresh = query.is_fresh_by(call.options, self._now())
+            if fresh or query.remembers_error(call.options.error_time, self._now()):
                 query.touched = True
             elif source is not None:
                 waiter = begin(query, source, ledger)
@@ -189,11 +193,11 @@ class AskingMethods:
     @overload
     def observe(self, key: Options[object, R]) -> Observation[R]: ...
     @overload
-    def observe(self, key: QueryKey, fn: Skip = ..., **options: Unpack[QueryOptions]) -> Observation[Any]: ...
+    def observe(self, key: QueryKey, fn: Skip = ..., **options: Unpack[ObserverOptions]) -> Observation[Any]: ...
     @overload
-    def observe(self, key: QueryKey, fn: AsyncFn[T] | Skip, **options: Unpack[QueryOptions]) -> Observation[T]: ...
+    def observe(self, key: QueryKey, fn: AsyncFn[T] | Skip, **options: Unpack[ObserverOptions]) -> Observation[T]: ...
     @overload
-    def observe(self, key: QueryKey, fn: PlainFn[T] | Skip, **options: Unpack[QueryOptions]) -> Observation[T]: ...
+    def observe(self, key: QueryKey, fn: PlainFn[T] | Skip, **options: Unpack[ObserverOptions]) -> Observation[T]: ...
     def observe(self, key: Any, fn: Any = UNSET, **options: Any) -> Observation[Any]:
         """Follow a key: iterate over its results, the present one first, then one after each change.
 
@@ -203,7 +207,7 @@ class AskingMethods:
         Args:
             key: a tuple, or what `query_options` returns.
             fn: the query function; without one, what others do to the key is followed.
-            options: see `QueryOptions`.
+            options: see `ObserverOptions`.
 
         Example:
             >>> from querykit.client import QueryClient
@@ -218,21 +222,46 @@ class AskingMethods:
             pending None
             success ada
         """
-        call = make_call(self._defaults, key, fn, options)
-        mounting = Mounting(self._runtime, self.cache, call, self._built)
-        return Observation(mounting, call.options.stale_time, call.selector)
+        return Observation(QueryObserver(self, key, fn, **options))
 
-    def _built(self, call: Call) -> Query:
-        query = self._entries.get(call.frozen)
-        initial = None
-        if query is None or not query.has_data:  # before anything is made: it may raise, or use this client
-            initial = initial_data(call.options, self.cache.ledger, call.key)
-            query = self._entries.get(call.frozen)
-        if query is None:
-            query = self.cache.build(call.key, call.frozen, self._defaults.resolve(call.frozen, {}))
-            query.gc_time = 0.0  # the default counts only for who gives no other
-        query.gc_time = max(query.gc_time, call.options.gc_time)
-        if call.options.tags != query.tags:
-            self.cache.tag(query, query.tags | call.options.tags)
-        query.start_with(initial, call.options)
-        return query
+    @overload
+    async def wait_for(
+        self,
+        key: Options[object, R],
+        predicate: Callable[[QueryResult[R]], object],
+        *,
+        timeout: Seconds | None = ...,
+    ) -> QueryResult[R]: ...
+    @overload
+    async def wait_for(
+        self, key: QueryKey, predicate: Callable[[QueryResult[Any]], object], *, timeout: Seconds | None = ...
+    ) -> QueryResult[Any]: ...
+    async def wait_for(
+        self, key: Any, predicate: Callable[[QueryResult[Any]], object], *, timeout: Seconds | None = None
+    ) -> QueryResult[Any]:
+        """Observe a key until a result is as wanted, and return that result: the present one, or a later one.
+
+        Args:
+            key: a tuple, or what `query_options` returns.
+            predicate: takes a `QueryResult`.
+            timeout: for how many seconds to wait; None for ever.
+
+        Raises:
+            QueryTimeout: no such result came in time.
+            ObserverClosed: the client was closed meanwhile.
+            Exception: what `predicate` raised.
+
+        Example:
+            >>> import asyncio
+            >>> from querykit.client import QueryClient
+            >>> async def main() -> str:
+            ...     async with QueryClient() as client:
+            ...         client.set_query_data(("phase",), "Running")
+            ...         result = await client.wait_for(("phase",), lambda result: result.data == "Running")
+            ...         return result.data
+            >>> asyncio.run(main())
+            'Running'
+        """
+        observer: QueryObserver[Any] = QueryObserver(self, key)
+        with observer:
+            return await observer.wait_for(predicate, timeout)

@@ -3,11 +3,11 @@
 from typing import Any, Final, Literal, Unpack
 
 from querykit.cache import QueryCache
+from querykit.core import Core
 from querykit.filters import Filters, QueryFilters, make_filters
 from querykit.keys import QueryKey
 from querykit.pending import Pending
 from querykit.query import Query
-from querykit.runtime import Runtime
 from querykit.state import UNSET, Unset
 
 __all__ = ["BulkMethods", "RefetchType"]
@@ -26,8 +26,8 @@ class BulkMethods:
         cache: all queries of this client.
     """
 
+    core: Core
     cache: QueryCache
-    _runtime: Runtime
 
     def invalidate_queries(
         self,
@@ -67,7 +67,7 @@ class BulkMethods:
         epoch = self.cache.ledger.tick()
         wanted = [query for query in _of(queries, refetch_type) if query.source is not None and not query.is_static]
         if wanted:
-            self._runtime.bound_loop()
+            self.core.runtime.bound_loop()
         if meant.is_key_alone:
             self.cache.note_invalidated(meant.key or (), epoch, exact=meant.exact)
         with self.cache.delivery:
@@ -91,7 +91,7 @@ class BulkMethods:
             filters: see `QueryFilters`.
         """
         _, queries = self._find(key, filters)
-        wanted = [query for query in queries if not query.is_static]
+        wanted = [query for query in queries if not (query.is_static or query.is_disabled)]
         return self._refetch(wanted, None, cancel=cancel_refetch, throw_on_error=throw_on_error)
 
     def cancel_queries(self, key: QueryKey | Unset = UNSET, **filters: Unpack[QueryFilters]) -> Pending:
@@ -145,7 +145,7 @@ class BulkMethods:
         return [(query.key, query.data) for query in found if query.has_data]
 
     def _find(self, key: object, given: Any) -> tuple[Filters, list[Query]]:
-        self._runtime.check()
+        self.core.runtime.check()
         meant = make_filters(key, {**given}, unset=UNSET)
         return meant, self.cache.match(meant)
 
@@ -165,5 +165,5 @@ def _of(queries: list[Query], refetch_type: RefetchType) -> list[Query]:
     if refetch_type == "none":
         return []
     if refetch_type == "all":
-        return queries
+        return [query for query in queries if not query.is_disabled]
     return [query for query in queries if query.is_active is (refetch_type == "active")]

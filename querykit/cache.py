@@ -15,8 +15,10 @@ from querykit.identity import Ledger
 from querykit.index import Journal, PrefixIndex
 from querykit.keys import FrozenKey, QueryKey, check_key, freeze
 from querykit.options import ResolvedOptions
+from querykit.presence import Occasion, Presence
 from querykit.query import Query
 from querykit.runtime import Runtime
+from querykit.timetable import Appointment, Timetable
 
 __all__ = ["CacheEvent", "QueryCache"]
 
@@ -68,7 +70,10 @@ class QueryCache:
         self.ledger: Final = Ledger()
         self.client: Final = client
         self.delivery: Final = Delivery(runtime.report)
+        self.presence: Final = Presence(runtime, self.delivery, self.back)
+        self.timetable: Final = Timetable(now=self.now, later=runtime.later)
         self.entries: Final[dict[Any, Query]] = {}
+        self.observed: Final[dict[Query, None]] = {}
         self.fetches = 0
         self.failures = 0
         self.evictions = 0
@@ -139,7 +144,7 @@ class QueryCache:
             query.invalidated_epoch = self._invalidated.latest(frozen)
         self.entries[frozen] = query
         self._index.add(frozen, query)
-        self.tag(query, defaults.tags)
+        query.mark(defaults.tags)
         self.changed(query, Cause.CREATE)
         return query
 
@@ -152,7 +157,7 @@ class QueryCache:
             self.changed(query, Cause.INVALIDATE)
 
     def tag(self, query: Query, tags: frozenset[Hashable]) -> None:
-        """Let `query` carry `tags` and no others."""
+        """Let `query` be found by `tags` and no others."""
         _move(self._by_tag, query, query.tags, tags)
         query.tags = tags
 
@@ -184,7 +189,9 @@ class QueryCache:
 
     def close(self) -> None:
         """Let go of everything."""
+        self.timetable.clear()
         self._resting.clear()
+        self.observed.clear()
         self.entries.clear()
         self._index = PrefixIndex()
         self._by_tag.clear()
@@ -245,14 +252,33 @@ class QueryCache:
         """A query is in use: it is neither collected nor evicted."""
         self._resting.release(query)
 
+    def watched(self, query: Query, *, observed: bool) -> None:
+        """A query is observed from now on, or no longer."""
+        if observed:
+            self.observed[query] = None
+        else:
+            self.observed.pop(query, None)
+
+    def at(self, due: float, callback: Callable[[], None]) -> Appointment:
+        """Call back at that time of the client's clock."""
+        return self.timetable.at(due, callback)
+
+    def back(self, occasion: Occasion) -> None:
+        """Somebody looks again, or the network is there: fetch what observers then want, each query once."""
+        with self.delivery:
+            for query in tuple(self.observed):
+                if any(observer.wants_on(occasion) for observer in tuple(query.observers)):
+                    query.want()
+
     def changed(self, query: Query, cause: Cause) -> None:
         """Tell the query's observers and the cache's listeners of a change."""
         if cause is Cause.FETCH:
             self.fetches += 1
         elif cause is Cause.ERROR:
             self.failures += 1
-        if query.observers:
-            self.delivery.call(lambda: self._tell_observers(query, cause))
+        if query.observers and not query.is_news:
+            query.is_news = True
+            self.delivery.call(lambda: self._tell_observers(query))
         if self._is_heard():
             event = CacheEvent(self._kind(query, cause), query, cause)
             self.delivery.post(self._listeners, event, f"a cache listener, told of {cause} of {query.key!r}")
@@ -261,9 +287,11 @@ class QueryCache:
     def _is_heard(self) -> bool:
         return bool(self._listeners) or self._relay.wanted()
 
-    def _tell_observers(self, query: Query, cause: Cause) -> None:
+    def _tell_observers(self, query: Query) -> None:
+        query.is_news = False
         for observer in tuple(query.observers):
-            self.delivery.isolated(observer.changed, cause, what=f"an observer of {query.key!r}")
+            if observer in query.observers:
+                self.delivery.isolated(observer.changed, what=f"an observer of {query.key!r}")
 
     def _kind(self, query: Query, cause: Cause) -> EventKind:
         if cause is Cause.CREATE:

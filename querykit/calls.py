@@ -1,20 +1,16 @@
 """One call on a key: its arguments put together, checked, and carried out on the query."""
 
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
-from querykit.cache import QueryCache
 from querykit.context import Fn
 from querykit.errors import MissingQueryFunction
 from querykit.flight import Source, Waiter, is_bound, make_source, waits
 from querykit.identity import Ledger
 from querykit.keys import FrozenKey, QueryKey, check_key, freeze
-from querykit.observer import Follower
 from querykit.options import Defaults, Options, ResolvedOptions, check_fn, overlaid
-from querykit.pending import Pending
 from querykit.query import Query
-from querykit.runtime import Runtime
 from querykit.state import UNSET, Skip, Unset, skip
 
 __all__: list[str] = []
@@ -30,6 +26,17 @@ class Call:
     options: ResolvedOptions
     selector: Callable[[Any], Any] | None
     given: Collection[str] = ()
+
+    @property
+    def has_initial_data(self) -> bool:
+        """Whether the options give the entry data from its beginning."""
+        return self.options.initial_data is not UNSET
+
+    def mounted(self) -> "Call":
+        """Return the call as an observer keeps it: initial data that belongs to an identity is used once only (S3)."""
+        if self.has_initial_data and is_bound(self.options):
+            return replace(self, options=replace(self.options, initial_data=UNSET))
+        return self
 
     def source(self, query: Query | None) -> Source | None:
         """Return with what to fetch: the call's function, or the query's own with what the call adds to its options.
@@ -79,54 +86,3 @@ def make_call(defaults: Defaults, key: object, fn: Any, given: dict[str, Any]) -
 def begin(query: Query, source: Source, ledger: Ledger) -> Waiter | None:
     """Fetch for nobody in particular; nothing, where waiting for it would close a circle of queries."""
     return None if waits(ledger.current(), query.flight) is not None else query.ask(source, held=True)
-
-
-class Mounting:
-    """How an observation gets at its query."""
-
-    def __init__(self, runtime: Runtime, cache: QueryCache, call: Call, build: Callable[[Call], Query]) -> None:
-        self.ledger = cache.ledger
-        self.now = cache.now
-        self._cache = cache
-        self._runtime = runtime
-        self._call = call
-        self._build = build
-
-    def attach(self, follower: Follower) -> Query:
-        """Attach to the query; fetch it if it is not fresh and there is a function."""
-        self._runtime.check()
-        self._runtime.bound_loop()
-        source = self._source()
-        with self._cache.delivery:
-            query = self._built()
-            query.attach(follower)
-            if source is not None:
-                query.mount(source, wanted=not query.is_fresh(self._call.options.stale_time, self.now()))
-        return query
-
-    def refetch(self) -> Coroutine[Any, Any, None]:
-        """Ask for a new answer, as a caller does who finds nothing fresh."""
-        self._runtime.check()
-        source = self._source()
-        if source is None:
-            raise self._call.missing()
-        with self._cache.delivery:
-            query = self._built()
-            waiter = begin(query, source, self.ledger)
-            query.settle_down()
-        return Pending(self.ledger, [] if waiter is None else [(query, waiter)])
-
-    def _source(self) -> Source | None:
-        return self._call.source(self._cache.entries.get(self._call.frozen))
-
-    def _built(self) -> Query:
-        """Return the query; initial data that belongs to an identity is used the first time only (S3)."""
-        query = self._build(self._call)
-        options = self._call.options
-        if options.initial_data is not UNSET and is_bound(options):
-            self._call = replace(self._call, options=replace(options, initial_data=UNSET))
-        return query
-
-    def in_thread(self, callback: Callable[[], None]) -> None:
-        """Call back in the client's thread: the garbage collector may run in any."""
-        self._runtime.in_thread(callback)

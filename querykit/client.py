@@ -1,32 +1,33 @@
 """The query client: the face of the cache."""
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack, overload
+from typing import Any, Self, TypeVar, Unpack, cast
 
 from blinker import Signal
 
 from querykit.asking import AskingMethods
 from querykit.bound import check_max_entries
 from querykit.bulk import BulkMethods
-from querykit.cache import QueryCache
+from querykit.checks import Seconds, seconds
+from querykit.core import Core
+from querykit.data import DataMethods
 from querykit.events import Subscription
-from querykit.fetching import refuse_unusable
-from querykit.filters import QueryFilters, make_filters
+from querykit.filters import make_filters
 from querykit.flight import Waiter, waits
-from querykit.identity import Identities, Record, merged, outside, recording
+from querykit.identity import outside
 from querykit.keys import QueryKey, check_key, freeze
-from querykit.options import DefaultOptions, Defaults, Options, QueryDefaults, Seconds, query_defaults, seconds
+from querykit.options import DefaultOptions, QueryDefaults, part_of
 from querykit.pending import Pending
 from querykit.portal import Portal
 from querykit.query import Query
 from querykit.retry import full_jitter
 from querykit.runtime import Life, Runtime
 from querykit.signals import Rule, SignalRelay, bind, default_sender
-from querykit.state import NO_DATA, UNSET, QueryState, Unset, skip
+from querykit.state import UNSET
 
 __all__ = ["ClientStats", "QueryClient"]
 
@@ -54,7 +55,7 @@ class ClientStats:
     """Queries in the cache now."""
 
 
-class QueryClient(AskingMethods, BulkMethods):
+class QueryClient(AskingMethods, BulkMethods, DataMethods):
     """A cache of server state, by key. It belongs to the event loop under which it is first called.
 
     Args:
@@ -88,144 +89,20 @@ class QueryClient(AskingMethods, BulkMethods):
         report: Callable[[str, BaseException], None] | None = None,
     ) -> None:
         check_max_entries(max_entries)
-        self._runtime = Runtime(clock=clock, sleep=sleep, jitter=jitter, report=report, on_bind=self._bound)
+        runtime = Runtime(clock=clock, sleep=sleep, jitter=jitter, report=report, on_bind=self._bound)
+        queries = cast("QueryDefaults", part_of(default_options, "queries"))
         self._close_timeout = seconds(close_timeout, "close_timeout")
-        self._defaults = Defaults(query_defaults({} if default_options is None else default_options))
         self._rules: dict[Subscription, None] = {}
-        self._hits = 0
-        self._misses = 0
-        self.cache = QueryCache(self._runtime, self, SignalRelay(self), max_entries)
-        self.portal = Portal(self._runtime)
+        self.core = Core(self, runtime, SignalRelay(self), queries, max_entries)
+        self.cache = self.core.cache
+        self.focus = self.core.presence.focus
+        self.online = self.core.presence.online
+        self.portal = Portal(runtime)
         self._entries = self.cache.entries
-        self._now = self._runtime.now
+        self._now = runtime.now
 
     def __repr__(self) -> str:
-        return f"<QueryClient of {len(self.cache)} queries, {self._runtime.life.name.lower()}>"
-
-    # Reading and writing
-
-    @overload
-    def get_query_data(self, key: Options[T, object], default: None = None) -> T | None: ...
-    @overload
-    def get_query_data(self, key: Options[T, object], default: R) -> T | R: ...
-    @overload
-    def get_query_data(self, key: QueryKey, default: Any = None) -> Any: ...
-    def get_query_data(self, key: Any, default: Any = None) -> Any:
-        """Return the data of a key as it stands in the cache, or `default` if there is none.
-
-        Raises:
-            TypeError: the key is no tuple.
-        """
-        try:
-            query: Query | None = self._entries[key]
-        except (KeyError, TypeError):  # no such key as it stands
-            query = None
-        if query is None or query.ambiguous:
-            query = self._find_one(key)
-        if query is None or query.data is NO_DATA:
-            return default
-        query.touched = True
-        if query.identities:
-            query.spread()
-        return query.data
-
-    @overload
-    def get_query_state(self, key: Options[T, object]) -> QueryState[T] | None: ...
-    @overload
-    def get_query_state(self, key: QueryKey) -> QueryState[Any] | None: ...
-    def get_query_state(self, key: Any) -> QueryState[Any] | None:
-        """Return a snapshot of a query's state, or None if the key is not in the cache."""
-        query = self._find_one(key)
-        if query is None:
-            return None
-        query.spread()
-        return query.state
-
-    def set_query_data(
-        self,
-        key: QueryKey | Options[object, object],
-        value: object | Callable[[Any], object],
-        *,
-        age: Seconds = 0,
-        identity: Hashable = UNSET,
-    ) -> None:
-        """Write the data of a key. A running fetch of it is out of date and cancelled; its callers get this data.
-
-        Args:
-            key: a tuple, or what `query_options` returns.
-            value: the data; or a function that gets the present data and returns the new one, which is called
-                only if there is data. `skip` leaves the entry as it is.
-            age: how many seconds old the data is.
-            identity: the identity the data belongs to, where it was carried out of the cache before (S3).
-
-        Raises:
-            TypeError: the key is no tuple, or the value is a coroutine.
-            ValueError: `age` is negative.
-
-        Example:
-            >>> client = QueryClient()
-            >>> client.set_query_data(("count",), 1)
-            >>> client.set_query_data(("count",), lambda count: count + 1)
-            >>> client.get_query_data(("count",))
-            2
-        """
-        key = key.key if isinstance(key, Options) else key
-        age = seconds(age, "age")
-        self._runtime.check()
-        self._write(check_key(key), self.cache.find(key), value, age, identity)
-
-    def set_queries_data(
-        self,
-        key: QueryKey | Unset = UNSET,
-        *,
-        updater: object | Callable[[Any], object],
-        age: Seconds = 0,
-        **filters: Unpack[QueryFilters],
-    ) -> None:
-        """Write the data of all queries that match and have data: see `set_query_data`."""
-        age = seconds(age, "age")
-        _, queries = self._find(key, filters)
-        for query in queries:
-            if query.has_data:
-                self._write(query.key, query, updater, age, UNSET)
-
-    def _write(self, key: QueryKey, query: Query | None, value: Any, age: float, identity: Hashable) -> None:
-        ledger = self.cache.ledger
-        names: Identities = {}
-        if callable(value):
-            if query is None or not query.has_data:
-                return
-            record = ledger.carried() or Record(ledger)
-            record.take_on(query.identities)
-            with recording(record):
-                value = value(query.data)
-            ledger.spread(record.names)
-            names = record.names
-        if inspect.iscoroutine(value):
-            value.close()
-            raise TypeError(f"a coroutine cannot be the data of {key!r}: await it first, and set what it returns")
-        refuse_unusable(value, key)
-        if value is skip or (written := ledger.written_by()) is None or ledger.dooms(names):
-            return
-        names = merged(names, written, {} if identity is UNSET else {identity: ledger.epoch})
-        writer = ledger.current()
-        frozen = freeze(key)
-        if (
-            writer is not None
-            and writer.counts_from_its_beginning
-            and self.cache.was_removed_since(frozen, writer.began)
-        ):
-            return
-        with self.cache.delivery:
-            query = self._entries.get(frozen) or self.cache.build(key, frozen, self._defaults.resolve(frozen, {}))
-            query.touched = True
-            query.set(value, writer, names, age=age)
-            query.settle_down()
-
-    def _find_one(self, key: Any) -> Query | None:
-        return self.cache.find(key.key if isinstance(key, Options) else key)
-
-    # Defaults, identities, rules, life
+        return f"<QueryClient of {len(self.cache)} queries, {self.core.runtime.life.name.lower()}>"
 
     def set_query_defaults(self, prefix: QueryKey, **options: Unpack[QueryDefaults]) -> None:
         """Set default options for the keys that begin with `prefix`; later matches win over earlier ones.
@@ -236,14 +113,14 @@ class QueryClient(AskingMethods, BulkMethods):
             >>> client.get_query_defaults(("pods", "prod"))
             {'stale_time': 30}
         """
-        self._runtime.check_thread()
-        self._defaults.set(check_key(prefix, "key prefix"), options)
+        self.core.runtime.check_thread()
+        self.core.defaults.set(check_key(prefix, "key prefix"), options)
         for query in self.cache.match(make_filters(prefix, {}, unset=UNSET)):
-            query.defaults = self._defaults.resolve(query.frozen, {})
+            query.defaults = self.core.defaults.resolve(query.frozen, {})
 
     def get_query_defaults(self, key: QueryKey) -> QueryDefaults:
         """Return the defaults that hold for `key`."""
-        return self._defaults.get(freeze(check_key(key)))
+        return self.core.defaults.get(freeze(check_key(key)))
 
     def forget(self, identity: Hashable, *, restart: bool = False) -> Pending:
         """Let go, at once, of everything that was computed under an identity (S3).
@@ -266,13 +143,13 @@ class QueryClient(AskingMethods, BulkMethods):
             >>> client.get_query_data(("me",)) is None
             True
         """
-        self._runtime.check_thread()
+        self.core.runtime.check_thread()
         ledger = self.cache.ledger
         with self.cache.delivery:  # nobody is told before all of it is gone
             for holder in ledger.stamp(identity):
                 holder.forget(identity)
             awaits: list[tuple[Query, Waiter]] = []
-            if restart and self._runtime.life is Life.OPEN:
+            if restart and self.core.runtime.life is Life.OPEN:
                 for query in self.cache.parked_for(identity):
                     waiter = query.restart()
                     if waiter is not None:
@@ -312,7 +189,7 @@ class QueryClient(AskingMethods, BulkMethods):
             >>> len(client.cache)
             0
         """
-        self._runtime.check_thread()
+        self.core.runtime.check_thread()
         if sender is UNSET:
             sender = default_sender(signal, self)
         undo = bind(self, signal, invalidate, remove, exact=exact, sender=sender)
@@ -326,11 +203,26 @@ class QueryClient(AskingMethods, BulkMethods):
     def stats(self) -> ClientStats:
         """Return what this client has done so far."""
         cache = self.cache
-        return ClientStats(self._hits, self._misses, cache.fetches, cache.failures, cache.evictions, len(cache))
+        return ClientStats(self.core.hits, self.core.misses, cache.fetches, cache.failures, cache.evictions, len(cache))
+
+    def batch(self) -> AbstractContextManager[None]:
+        """Tell of what changes inside the block after it: each observer once, of the newest result.
+
+        The cache changes at once, and its own listeners hear of every change, later. The block must not await:
+        what else the loop runs meanwhile would be held as well.
+
+        Example:
+            >>> client = QueryClient()
+            >>> with client.batch():
+            ...     client.set_query_data(("a",), 1)
+            ...     client.set_query_data(("b",), 2)
+        """
+        self.core.runtime.check_thread()
+        return self.cache.delivery
 
     def report(self, message: str, error: BaseException) -> None:
         """Tell of an error that has no caller, in the way that this client was made with."""
-        self._runtime.report(message, error)
+        self.core.runtime.report(message, error)
 
     def own(self, coro: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
         """Run a coroutine in a task that ends with this client at the latest; its error, if any, is reported.
@@ -341,22 +233,22 @@ class QueryClient(AskingMethods, BulkMethods):
             RuntimeError: no event loop runs yet.
         """
         try:
-            self._runtime.check()
-            self._runtime.bound_loop()
+            self.core.runtime.check()
+            self.core.runtime.bound_loop()
         except RuntimeError:
             coro.close()
             raise
-        return outside(self._runtime.spawn, coro, name)
+        return outside(self.core.runtime.spawn, coro, name)
 
     async def aclose(self) -> None:
         """End everything: fetches, observers, rules and timers. Callers who wait get `QueryCancelled`.
 
         From inside a query function, that function itself is left to end. A second call does nothing.
         """
-        self._runtime.check_thread()
-        if self._runtime.life is Life.CLOSED:
+        self.core.runtime.check_thread()
+        if self.core.runtime.life is Life.CLOSED:
             return
-        self._runtime.life = Life.CLOSED
+        self.core.runtime.life = Life.CLOSED
         record = self.cache.ledger.current()
         flights = [query.flight for query in self.cache if waits(record, query.flight) is not None]
         inside = [asyncio.current_task(), *(flight.task for flight in flights if flight is not None)]
@@ -365,10 +257,10 @@ class QueryClient(AskingMethods, BulkMethods):
         for query in self.cache:
             query.close(record)
         self.cache.close()
-        await self._runtime.wind_up([task for task in inside if task is not None], self._close_timeout)
+        await self.core.runtime.wind_up([task for task in inside if task is not None], self._close_timeout)
 
     async def __aenter__(self) -> Self:
-        self._runtime.check()
+        self.core.runtime.check()
         return self
 
     async def __aexit__(
@@ -377,5 +269,5 @@ class QueryClient(AskingMethods, BulkMethods):
         await self.aclose()
 
     def _bound(self, now: float) -> None:
-        self._now = self._runtime.now
+        self._now = self.core.runtime.now
         self.cache.stamp_times(now)

@@ -1,10 +1,11 @@
 """What a query function may know of the fetch that it runs for."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
 from querykit.keys import QueryKey
-from querykit.state import NO_DATA, NoData
+from querykit.state import NO_DATA, Direction, NoData
 
 __all__ = ["ContextClient", "QueryContext"]
 
@@ -36,11 +37,24 @@ class ContextClient(Protocol):
         ...
 
 
-class Previous(Protocol):
-    """The entry of a running fetch, as its function may read it."""
+class Progress(Protocol):
+    """One running fetch's hold on its entry: it reads what was there, and may show what comes before its end."""
+
+    @property
+    def direction(self) -> Direction | None:
+        """Which page more of an infinite query it is for, if it is."""
+        ...
 
     def read_old(self) -> tuple[object, object]:
         """Return the data there is now, or NO_DATA, and its validators; reading counts as using it (S3)."""
+        ...
+
+    def paused(self, paused: bool) -> None:
+        """Say that the fetch waits for the network, or goes on."""
+        ...
+
+    def show(self, data: object) -> None:
+        """Let observers see data before the fetch ends; NO_DATA takes away what there was."""
         ...
 
 
@@ -58,6 +72,8 @@ class QueryContext(Generic[T_co]):
             `stale_time="http"`; None until it is set.
         new_validators: what to keep beside the data that is returned, for the next conditional request.
         validated: the data that they came with: they are kept only if just that is returned.
+        page_param: which page of an infinite query to fetch; None in any other.
+        progress: how `streamed` and its like show data before the fetch ends; a query function needs it not.
 
     Example:
         >>> async def fetch_pods(ctx: QueryContext[list[str]]) -> list[str]:
@@ -65,31 +81,58 @@ class QueryContext(Generic[T_co]):
         ...     return [f"{cluster}/web"]
     """
 
-    __slots__ = ("_previous", "client", "meta", "new_validators", "query_key", "stale_time", "validated")
+    __slots__ = (
+        "client",
+        "meta",
+        "new_validators",
+        "page_param",
+        "progress",
+        "query_key",
+        "stale_time",
+        "validated",
+    )
 
-    def __init__(self, client: ContextClient, query_key: QueryKey, meta: Mapping[str, Any], previous: Previous) -> None:
+    def __init__(self, client: ContextClient, query_key: QueryKey, meta: Mapping[str, Any], progress: Progress) -> None:
         self.client = client
         self.query_key = query_key
         self.meta = meta
         self.stale_time: float | None = None
         self.new_validators: object = None
         self.validated: object = NO_DATA
-        self._previous = previous
+        self.page_param: Any = None
+        self.progress = progress
+
+    @property
+    def direction(self) -> Direction | None:
+        """Which page is fetched, where one page more of an infinite query is."""
+        return self.progress.direction
 
     @property
     def previous_data(self) -> T_co | None:
         """The data that the entry has now, or None; what is returned then belongs to its identities too."""
-        data: Any = self._previous.read_old()[0]
+        data: Any = self.progress.read_old()[0]
         return None if data is NO_DATA else data
 
     @property
     def validators(self) -> object:
         """What was kept beside exactly the data that `previous_data` gives now, or None."""
-        data, validators = self._previous.read_old()
+        data, validators = self.progress.read_old()
         return None if isinstance(data, NoData) else validators
 
     def __repr__(self) -> str:
         return f"<QueryContext of {self.query_key!r}>"
+
+
+class PerFetch(ABC):
+    """A query function that is made anew for each fetch, so that a retry goes on where the attempt before failed."""
+
+    @abstractmethod
+    def for_one_fetch(self) -> Callable[[QueryContext[Any]], Any]:
+        """Return the function whose calls are the attempts of one fetch."""
+
+    def __call__(self, context: QueryContext[Any], /) -> Any:
+        """Make the only attempt of a fetch."""
+        return self.for_one_fetch()(context)
 
 
 # The context's type is not bound to T: a function may return a wider type than it reads.

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from querykit.identity import Identities, merged
 from querykit.keys import FrozenKey, QueryKey, freeze, is_ambiguous, snapshot
-from querykit.state import NEVER, NO_DATA, FetchStatus, NoData, QueryState, StaleTime, Status, is_fresh
+from querykit.state import NEVER, NO_DATA, Direction, FetchStatus, NoData, QueryState, StaleTime, Status, is_fresh
 
 __all__ = ["Cause"]
 
@@ -29,6 +29,10 @@ class Cause(enum.StrEnum):
     FORGET = "forget"
     EXPIRE = "expire"  # unused for its gc time
     EVICT = "evict"  # over the client's max_entries
+    PAUSE = "pause"  # a fetch waits for the network, or for somebody to look
+    CONTINUE = "continue"
+    OPTIMISTIC = "optimistic"  # a mutation's change came, or left
+    LIVE = "live"  # a live query's source started, failed or stopped
     OBSERVE = "observe"
     LEAVE = "leave"
 
@@ -43,8 +47,10 @@ class Entry:
     __slots__ = (
         "ambiguous",
         "data",
+        "direction",
         "epoch",
         "error",
+        "error_epoch",
         "error_update_count",
         "error_updated_at",
         "failure_count",
@@ -75,6 +81,7 @@ class Entry:
         self.updated_at = NEVER
         self.update_count = 0
         self.error: BaseException | None = None
+        self.error_epoch = 0
         self.error_updated_at = NEVER
         self.error_update_count = 0
         self.failure_count = 0
@@ -82,6 +89,7 @@ class Entry:
         self.identities: Identities = _NOBODY
         self.validators: object = None
         self.learned = 0.0
+        self.direction: Direction | None = None
 
     def accept(
         self,
@@ -106,9 +114,10 @@ class Entry:
         self.validators = validators
         self.learned = learned
 
-    def fail(self, error: BaseException, now: float, identities: Identities) -> None:
-        """Take the error of a fetch beside the data there is, which is stale from now on."""
+    def fail(self, error: BaseException, now: float, epoch: int, identities: Identities) -> None:
+        """Take the error of a fetch that began at `epoch` beside the data there is, which is stale from now on."""
         self.error = error
+        self.error_epoch = epoch
         self.error_updated_at = now
         self.error_update_count += 1
         self.valid_at = NEVER
@@ -133,6 +142,11 @@ class Entry:
         """Move the times that were taken before there was a clock."""
         self.valid_at += seconds
         self.updated_at += seconds
+
+    def remembers_error(self, error_time: float, now: float) -> bool:
+        """Whether the last fetch has failed so short a time ago that its error is answer enough."""
+        known = self.error is not None and self.error_epoch > self.invalidated_epoch
+        return known and now - self.error_updated_at < error_time
 
     def uses(self, identity: Hashable) -> bool:
         """Whether the data or the error was computed under `identity`."""

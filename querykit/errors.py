@@ -6,6 +6,7 @@ QuerykitError
   QueryCycleError         a query would wait for itself (also a RuntimeError)
   MissingQueryFunction    there is nothing to fetch the data with (also a TypeError)
   ClientClosed            the client was closed (also a RuntimeError)
+  ObserverClosed          the observer was closed (also a RuntimeError)
   WrongThread             another thread, or another event loop, than the client's (also a RuntimeError)
   ApiError                a server answered with an error, or not at all
     RequestTimeout        no whole answer within the timeout: status 408
@@ -26,6 +27,7 @@ __all__ = [
     "ClientClosed",
     "InvalidBody",
     "MissingQueryFunction",
+    "ObserverClosed",
     "QueryCancelled",
     "QueryCycleError",
     "QueryTimeout",
@@ -88,6 +90,10 @@ class MissingQueryFunction(QuerykitError, TypeError):
 
 class ClientClosed(QuerykitError, RuntimeError):
     """A client was used after `aclose`."""
+
+
+class ObserverClosed(QuerykitError, RuntimeError):
+    """An observer was used after it was closed."""
 
 
 class WrongThread(QuerykitError, RuntimeError):

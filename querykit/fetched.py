@@ -4,96 +4,59 @@ import asyncio
 from collections.abc import Hashable
 from typing import Any, cast
 
-from querykit.context import QueryContext
-from querykit.entry import Cause, Entry
+from querykit.context import Progress, QueryContext
+from querykit.entry import Cause
 from querykit.errors import QueryCancelled, kept
 from querykit.fetching import fetch
 from querykit.flight import Choice, Failure, Flight, Phase, Source, Waiter, choose, refuse_cycle, waits
-from querykit.identity import Identities, Record, merged
+from querykit.identity import Record, merged
 from querykit.keys import FrozenKey, QueryKey
 from querykit.options import ResolvedOptions
-from querykit.owner import Observer, Owner
-from querykit.sharing import share
-from querykit.state import NO_DATA, UNSET
+from querykit.owner import Owner
+from querykit.state import NO_DATA, UNSET, Direction, FetchStatus
+from querykit.stored import StoredEntry
 
 __all__: list[str] = []
 
 
-class FetchedEntry(Entry):
-    """One key of the cache, with what fetches it, waits for it and observes it.
+class FetchedEntry(StoredEntry):
+    """One key of the cache, with what fetches it and waits for it.
 
     Attributes:
-        defaults: the options of this key for calls that give none.
         source: what it is fetched with, if it was ever to be fetched.
         flight: the fetch whose answer counts, if one runs.
         waiters: those who wait, or have been woken and not yet taken their answer.
-        observers: those who follow it; they keep a flight alive.
-        gc_time: the longest time, ever given, to keep it unused.
-        rests: whether it waits, unused, to be collected.
-        touched: whether it was used since it came to rest.
-        parked: the identities whose forgetting emptied it while observed; nothing fetches it then.
-        tags: the marks by which it is found.
     """
 
-    __slots__ = (
-        "_again",
-        "_owner",
-        "defaults",
-        "flight",
-        "gc_time",
-        "observers",
-        "parked",
-        "rests",
-        "source",
-        "tags",
-        "touched",
-        "waiters",
-    )
+    __slots__ = ("_again", "_next", "flight", "source", "waiters")
 
     def __init__(self, owner: Owner[Any], key: QueryKey, frozen: FrozenKey, defaults: ResolvedOptions) -> None:
-        super().__init__(key, frozen)
-        self._owner = owner
-        self.defaults = defaults
+        super().__init__(owner, key, frozen, defaults)
         self._again = False
+        self._next: Source | None = None
         self.source: Source | None = None
         self.flight: Flight | None = None
         self.waiters: dict[Waiter, None] = {}
-        self.observers: dict[Observer, None] = {}
-        self.gc_time = defaults.gc_time
-        self.rests = False
-        self.touched = False
-        self.parked: frozenset[Hashable] = frozenset()
-        self.tags: frozenset[Hashable] = frozenset()
+
+    @property
+    def fetch_status(self) -> FetchStatus:
+        """Whether it is being fetched, or would be if it were not paused."""
+        if self.flight is None:
+            return "idle"
+        return "paused" if self.flight.is_paused else "fetching"
 
     @property
     def is_busy(self) -> bool:
         """Whether it is observed, fetching or waited for: it is then neither collected nor evicted."""
-        return bool(self.observers or self.waiters) or self.flight is not None
+        return bool(self.observers or self.waiters or self.layers) or self.flight is not None
+
+    @property
+    def _is_quiet(self) -> bool:
+        return self.flight is None
 
     def uses(self, identity: Hashable) -> bool:
         """Whether the data, the error or the running fetch is of `identity`."""
         return super().uses(identity) or (self.flight is not None and self.flight.uses(identity))
-
-    def read_old(self) -> tuple[object, object]:
-        """Return the data and its validators to the function that fetches their successor."""
-        self.spread()
-        return self.data, self.validators
-
-    def read(self) -> Any:
-        """Return the data to a caller.
-
-        Raises:
-            QueryCancelled: there is none any more.
-        """
-        self.spread()
-        if self.data is NO_DATA:
-            raise QueryCancelled(self.key, "removed")
-        return self.data
-
-    def spread(self) -> None:
-        """Let the running function take on the identities of what it reads here."""
-        if self.identities:
-            self._owner.ledger.spread(self.identities)
 
     # Waiting
 
@@ -121,7 +84,8 @@ class FetchedEntry(Entry):
             return
         was_fetching = self.flight is not None
         self._cancel_flight()
-        self._owner.rests(self)
+        if not self.is_busy:
+            self._owner.rests(self)
         if was_fetching:
             self._owner.changed(self, Cause.CANCEL)
 
@@ -154,7 +118,10 @@ class FetchedEntry(Entry):
         if choice is Choice.BEGIN:
             self._begin(source, restarted=False)
         elif choice is Choice.RESTART:
+            unfinished = None if self.flight is None else self.flight.source
             self._cancel_flight()
+            if unfinished is not None and unfinished.direction is not None:
+                self._next = unfinished  # a page more is still wanted
             self._begin(source, restarted=True)
         return choice
 
@@ -169,6 +136,7 @@ class FetchedEntry(Entry):
         context = source.context.copy()
         context.run(flight.record.enter)
         self.flight = flight
+        self.direction = source.direction
         self.count_failure(0, None)
         self._owner.wakes(self)
         with self._owner.delivery:
@@ -176,7 +144,7 @@ class FetchedEntry(Entry):
             flight.task = self._owner.spawn(self._run(flight), f"querykit fetch of {self.key!r}", context)
 
     def _cancel_flight(self) -> None:
-        self._again = False
+        self._again, self._next = False, None
         flight, self.flight = self.flight, None
         if flight is not None:
             flight.cancel()
@@ -186,7 +154,7 @@ class FetchedEntry(Entry):
         # An eager one runs before who made it knows it.
         task = flight.task = cast("asyncio.Task[Any]", asyncio.current_task())
         try:
-            value, context = await fetch(flight, self, self._owner, self._failed)
+            value, context = await fetch(flight, _Progress(self, flight), self._owner, self._failed)
         except asyncio.CancelledError:
             if task.cancelling():
                 self._end(flight, self._cancelled("cancelled", flight), quiet=True)
@@ -203,6 +171,7 @@ class FetchedEntry(Entry):
     def _failed(self, flight: Flight, failures: int, error: Exception) -> bool:
         if not flight.is_running or flight.record.is_doomed:
             return False
+        flight.failures = failures
         self.count_failure(failures, kept(error))
         self.add_identities(flight.record.names)  # the reason stays if the fetch is cancelled
         self._reindex({})
@@ -252,7 +221,7 @@ class FetchedEntry(Entry):
             self.learned = context.stale_time or 0.0
         elif failure is not None and not quiet:
             cause = Cause.ERROR
-            self.fail(kept(failure.error), self._owner.now(), flight.record.names)
+            self.fail(kept(failure.error), self._owner.now(), flight.began, flight.record.names)
             self._reindex({})
         self._answer(flight.began, failure)
         self._owner.changed(self, cause)
@@ -261,32 +230,29 @@ class FetchedEntry(Entry):
     def _go_on(self) -> None:
         """After an answer: fetch again for those whom it did not answer, else come to rest."""
         wanted = any(not waiter.done for waiter in self.waiters) or (self._again and self.observers and not self.parked)
-        if wanted and self.flight is None and self.source is not None:
+        source = self._next or self.source
+        if wanted and self.flight is None and source is not None:
             self._owner.park(self, frozenset())
-            self._begin(self.source, restarted=False)
+            self._next = None
+            self._begin(source, restarted=False)
         elif not self.is_busy:
             self._owner.rests(self)
 
-    def _store(
-        self, data: object, epoch: int, identities: Identities, *, age: float = 0.0, sharing: bool = True
-    ) -> None:
-        old, names = self.data, self.identities
-        if sharing and old is not NO_DATA:
-            data = share(old, data)
-        self.accept(data, updated_at=self._owner.now() - age, epoch=epoch, identities=dict(identities))
-        self._reindex(names)
+    def _pause(self, flight: Flight, *, paused: bool) -> None:
+        if flight.is_running:
+            flight.is_paused = paused
+            self._owner.changed(self, Cause.PAUSE if paused else Cause.CONTINUE)
 
-    def _reindex(self, before: Identities) -> None:
-        ledger = self._owner.ledger
-        for identity in self.identities:
-            ledger.index(identity, self)
-        if before:
-            ledger.unindex(before, self)
-
-    def _blank(self) -> None:
-        names = self.identities
-        self.blank()
-        self._owner.ledger.unindex(names, self)
+    def _progress(self, flight: Flight, data: object) -> None:
+        """Show what a running fetch has so far; NO_DATA: nothing any more."""
+        if not flight.is_running or flight.record.is_doomed:
+            return
+        if data is NO_DATA:
+            self._blank()
+            self._owner.changed(self, Cause.RESET)
+        else:
+            self._store(data, flight.began, flight.record.names, sharing=False)
+            self._owner.changed(self, Cause.SET)
 
     def _release(self, record: Record | None, failure: Failure | None) -> None:
         """End the flight: its waiters get `failure`, or the data; from inside it is doomed and keeps them."""
@@ -299,7 +265,7 @@ class FetchedEntry(Entry):
             for waiter in pending:
                 del self.waiters[waiter]
             flight.doom(pending)
-            self.flight, self._again = None, False
+            self.flight, self._again, self._next = None, False, None
             self._owner.ledger.unindex(flight.record.names, flight)
         else:
             self._cancel_flight()
@@ -312,6 +278,7 @@ class FetchedEntry(Entry):
         """
         if not self.uses(identity):
             return
+        self.layers = None
         names = self.identities
         if self.flight is not None:
             self.flight.record.take_on(names)  # it goes with its entry, whatever it has named itself
@@ -334,4 +301,26 @@ class FetchedEntry(Entry):
 
     def vanish(self) -> None:
         """Let go of everything, since the cache does."""
+        self.layers = None
         self._blank()
+
+
+class _Progress(Progress):
+    """What one fetch's function may do to its entry while it runs."""
+
+    def __init__(self, query: FetchedEntry, flight: Flight) -> None:
+        self._query = query
+        self._flight = flight
+
+    @property
+    def direction(self) -> Direction | None:
+        return self._flight.source.direction
+
+    def read_old(self) -> tuple[object, object]:
+        return self._query.read_old()
+
+    def paused(self, paused: bool) -> None:
+        self._query._pause(self._flight, paused=paused)
+
+    def show(self, data: object) -> None:
+        self._query._progress(self._flight, data)

@@ -4,11 +4,11 @@ import asyncio
 import inspect
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import aiohttp
 
-from querykit.context import Previous, QueryContext
+from querykit.context import PerFetch, Progress, QueryContext
 from querykit.errors import QueryCancelled, QueryTimeout
 from querykit.flight import Flight
 from querykit.keys import QueryKey
@@ -18,20 +18,14 @@ from querykit.retry import attempt
 __all__: list[str] = []
 
 
-class Fetched(Previous, Protocol):
-    """The query that is fetched, as its function may read it."""
-
-    key: QueryKey
-
-
 async def fetch(
-    flight: Flight, query: Fetched, owner: Owner[Any], failed: Callable[[Flight, int, Exception], bool]
+    flight: Flight, progress: Progress, owner: Owner[Any], failed: Callable[[Flight, int, Exception], bool]
 ) -> tuple[object, QueryContext[Any]]:
     """Run a flight's function until it returns or its retries are used up.
 
     Args:
         flight: what is run.
-        query: what it is run for.
+        progress: its hold on the entry.
         owner: gives the clock, the sleep and the jitter.
         failed: is told of each failed attempt, and returns whether another one is of use.
 
@@ -42,13 +36,15 @@ async def fetch(
         QueryTimeout: it took longer than the `timeout` option.
         Exception: what the last attempt raised.
     """
-    options = flight.source.options
+    options, key = flight.source.options, flight.query.key
+    fn = flight.source.fn
+    once: Callable[..., Any] = fn.for_one_fetch() if isinstance(fn, PerFetch) else fn
     limit = asyncio.timeout(None if options.timeout == math.inf else options.timeout)
     result: tuple[object, QueryContext[Any]] | None = None
     try:
         async with limit:
             result = await attempt(
-                lambda: _attempt(flight, query, owner),
+                lambda: _attempt(flight, once, progress, owner),
                 options.retry,
                 failed=lambda failures, error: failed(flight, failures, error),
                 time_left=lambda: math.inf if (at := limit.when()) is None else at - owner.loop().time(),
@@ -59,20 +55,26 @@ async def fetch(
         if not limit.expired():
             raise
     if result is None or limit.expired():  # whatever came of it: a function may catch its cancellation
-        raise QueryTimeout(query.key, options.timeout or 0.0)
+        raise QueryTimeout(key, options.timeout or 0.0)
     return result
 
 
-async def _attempt(flight: Flight, query: Fetched, owner: Owner[Any]) -> tuple[object, QueryContext[Any]]:
-    if not flight.is_running:  # doomed while it waited for this retry
-        raise QueryCancelled(query.key, "doomed")
-    source = flight.source
-    context: QueryContext[Any] = QueryContext(owner.client, query.key, source.options.meta, query)
-    fn: Callable[..., Any] = source.fn
+async def _attempt(
+    flight: Flight, fn: Callable[..., Any], progress: Progress, owner: Owner[Any]
+) -> tuple[object, QueryContext[Any]]:
+    source, key = flight.source, flight.query.key
+    mode, retrying = source.options.network_mode, flight.failures > 0
+    if not owner.presence.permits(mode, retrying=retrying):
+        progress.paused(True)
+        await owner.presence.permitted(mode, retrying=retrying)
+        progress.paused(False)
+    if not flight.is_running:  # doomed while it waited
+        raise QueryCancelled(key, "doomed")
+    context: QueryContext[Any] = QueryContext(owner.client, key, source.options.meta, progress)
     value: object = fn(context) if source.takes_context else fn()
     if inspect.isawaitable(value):
         value = await value
-    refuse_unusable(value, query.key)
+    refuse_unusable(value, key)
     return value, context
 
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypedDict, cast
 
+from querykit.checks import tag_set
 from querykit.keys import FrozenKey, check_key, freeze
-from querykit.options import tag_set
 from querykit.query import Query
 from querykit.state import FetchStatus
 
@@ -70,7 +70,7 @@ class Filters:
             return False
         if self.stale is not None and query.is_stale(now) is not self.stale:
             return False
-        if self.fetch_status is not None and query.state.fetch_status != self.fetch_status:
+        if self.fetch_status is not None and query.fetch_status != self.fetch_status:
             return False
         return self.predicate is None or bool(self.predicate(query))
 

@@ -14,19 +14,23 @@ from querykit.errors import QueryCancelled, QueryCycleError
 from querykit.identity import Record, recording, running_names
 from querykit.keys import QueryKey
 from querykit.options import ResolvedOptions
-from querykit.state import UNSET
+from querykit.state import UNSET, Direction
 
 __all__: list[str] = []
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """With what a query is fetched: the function, options and context given last."""
+    """With what a query is fetched: the function, options and context given last.
+
+    One with a direction fetches a page more of an infinite query.
+    """
 
     fn: Fn[Any]
     takes_context: bool
     options: ResolvedOptions
     context: Context
+    direction: Direction | None = None
 
 
 def make_source(fn: Fn[Any], options: ResolvedOptions) -> Source:
@@ -197,7 +201,19 @@ class Phase(enum.Enum):
 class Flight:
     """One running fetch of a query, retries included."""
 
-    __slots__ = ("__weakref__", "_waiters", "began", "phase", "query", "record", "restarted", "source", "task")
+    __slots__ = (
+        "__weakref__",
+        "_waiters",
+        "began",
+        "failures",
+        "is_paused",
+        "phase",
+        "query",
+        "record",
+        "restarted",
+        "source",
+        "task",
+    )
 
     def __init__(self, query: Target, source: Source, record: Record, *, restarted: bool) -> None:
         self.query = query
@@ -206,6 +222,8 @@ class Flight:
         self.began = record.began
         self.restarted = restarted
         self.phase = Phase.RUNNING
+        self.is_paused = False
+        self.failures = 0
         self.task: asyncio.Task[Any]
         self._waiters: dict[Waiter, None] = {}
         record.belongs_to(self)

@@ -1,224 +1,247 @@
-"""Following a query: a result each time it changes."""
+"""Observing one query: a result for each change, and the fetches that an observer wants."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Hashable
-from dataclasses import dataclass, fields
+import math
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack, overload
 
-from querykit.entry import Cause
-from querykit.identity import Identities, Ledger, Record, recording
+from querykit.checks import Seconds, optional_seconds
+from querykit.context import AsyncFn, PlainFn
+from querykit.core import HasCore
+from querykit.errors import ObserverClosed, QueryTimeout
+from querykit.events import Subscription
+from querykit.flight import Waiter
+from querykit.follower import Follower
+from querykit.keys import QueryKey
+from querykit.options import ObserverOptions, Options
+from querykit.pending import Begun, Pending
 from querykit.query import Query
-from querykit.state import NO_DATA, QueryState, StaleTime
+from querykit.result import QueryResult
+from querykit.state import UNSET, Skip, skip
 
-__all__ = ["Observation", "QueryResult"]
+__all__ = ["QueryObserver", "Refetched", "keep_previous_data"]
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class QueryResult(QueryState[T]):
-    """What an observer sees of a query at one moment."""
-
-    is_stale: bool
-    """Whether the data is older than the observer's stale time, or invalidated, or missing."""
-
-    @property
-    def is_pending(self) -> bool:
-        """No data and no error yet."""
-        return self.status == "pending"
-
-    @property
-    def is_success(self) -> bool:
-        """The last answer was data."""
-        return self.status == "success"
-
-    @property
-    def is_error(self) -> bool:
-        """The last answer was an error; there may be older data."""
-        return self.status == "error"
-
-    @property
-    def is_fetching(self) -> bool:
-        """A fetch is running."""
-        return self.fetch_status == "fetching"
-
-    @property
-    def is_loading(self) -> bool:
-        """The first fetch is running."""
-        return self.is_fetching and self.is_pending
-
-    @property
-    def is_refetching(self) -> bool:
-        """A later fetch is running."""
-        return self.is_fetching and not self.is_pending
+def keep_previous_data(previous_data: T, previous_query: Query | None) -> T | Skip:
+    """Show, as `placeholder_data`, what the observer showed before its key changed."""
+    return skip if previous_query is None else previous_data
 
 
-class Mount(Protocol):
-    """How an observation gets at its query: the client, seen from below."""
+class Refetched(Begun[QueryResult[T]]):
+    """A refetch that an observer has begun; awaiting it ends with the result."""
 
-    ledger: Ledger
+    __slots__ = ("_observer", "_pending")
 
-    def now(self) -> float:
-        """Return the time."""
-        ...
+    def __init__(self, observer: "QueryObserver[T]", pending: Pending) -> None:
+        super().__init__()
+        self._observer = observer
+        self._pending = pending
 
-    def attach(self, follower: "Follower") -> Query:
-        """Attach to the query, which is made and fetched where that is due."""
-        ...
-
-    def refetch(self) -> Coroutine[Any, Any, None]:
-        """Ask for a new answer."""
-        ...
-
-    def in_thread(self, callback: Callable[[], None]) -> None:
-        """Call back in the client's thread."""
-        ...
+    async def _ended(self) -> QueryResult[T]:
+        await self._pending
+        return self._observer.result
 
 
-class Follower:
-    """What the query holds of an observation: it may outlive it for a moment, and never keeps it alive.
+class QueryObserver(Follower[T]):
+    """Follows one query while it has subscribers: it fetches for them, and tells them of each new result.
 
-    It remembers what `select` made of the data, until the data goes or an identity that `select` used.
+    Use it with `with` to let it live for a block, whether anybody subscribes or not.
+
+    Args:
+        client: the client whose cache is observed.
+        key: a tuple, or what `query_options` returns.
+        fn: the query function; without one, what others do to the key is followed.
+        options: see `ObserverOptions`.
+
+    Raises:
+        TypeError: the key, `fn` or an option is of a wrong type.
+        ValueError: an option's value is impossible.
+
+    Example:
+        >>> import asyncio
+        >>> from querykit.client import QueryClient
+        >>> async def main() -> None:
+        ...     async with QueryClient() as client:
+        ...         observer = QueryObserver(client, ("me",), lambda: "ada", stale_time=30)
+        ...         with observer.subscribe(lambda result: print(result.status, result.data)):
+        ...             await observer.wait_for(lambda result: result.is_success)
+        >>> asyncio.run(main())
+        pending None
+        success ada
     """
 
-    __slots__ = ("_ledger", "event", "is_closed", "memo", "query", "seen", "stale_time")
+    @overload
+    def __init__(self, client: HasCore, key: Options[object, T]) -> None: ...
+    @overload
+    def __init__(
+        self: "QueryObserver[Any]", client: HasCore, key: QueryKey, fn: Skip = ..., **options: Unpack[ObserverOptions]
+    ) -> None: ...
+    @overload
+    def __init__(
+        self, client: HasCore, key: QueryKey, fn: AsyncFn[T] | Skip, **options: Unpack[ObserverOptions]
+    ) -> None: ...
+    @overload
+    def __init__(
+        self, client: HasCore, key: QueryKey, fn: PlainFn[T] | Skip, **options: Unpack[ObserverOptions]
+    ) -> None: ...
+    def __init__(self, client: HasCore, key: Any, fn: Any = UNSET, **options: Any) -> None:
+        super().__init__(client.core, client.core.call(key, fn, options))
 
-    def __init__(self, stale_time: StaleTime, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self.stale_time: StaleTime = stale_time
-        self.query: Query | None = None
-        self.event = asyncio.Event()
-        self.seen = False
-        self.is_closed = False
-        self.memo: tuple[object, object, Identities] | None = None
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._call.key!r}, {len(self._subscribers)} subscribers>"
 
-    def remember(self, memo: tuple[object, object, Identities] | None) -> None:
-        """Keep what was made of which data under which identities, or forget it."""
-        before, self.memo = self.memo, memo
-        for identity in () if memo is None else memo[2]:
-            self._ledger.index(identity, self)
-        if before is not None:
-            self._ledger.unindex(before[2], self)
+    # What its users ask
 
-    def uses(self, identity: Hashable) -> bool:
-        """Whether `select` used `identity`."""
-        return self.memo is not None and identity in self.memo[2]
-
-    def forget(self, identity: Hashable) -> None:
-        """Let go of what `select` made under `identity`, and wake the reader: it is made anew."""
-        del identity
-        self.remember(None)
-        self.event.set()
-
-    def changed(self, cause: Cause) -> None:
-        """Wake the reader: he takes the newest result, however many changes there were."""
-        if self.query is not None and not self.query.has_data:
-            self.remember(None)
-        if cause is not Cause.OBSERVE and cause is not Cause.LEAVE:
-            self.event.set()
-
-    def closed(self) -> None:
-        """Wake the reader for the last time."""
-        self.query = None
-        self.remember(None)
-        self.is_closed = True
-        self.event.set()
-
-    def leave(self) -> None:
-        """Detach from the query."""
-        query = self.query
-        self.closed()
-        if query is not None:
-            query.detach(self)
-
-
-class Observation(Generic[T]):
-    """Follows a query: see `QueryClient.observe`. It attaches when entered or iterated, and lets go when left."""
-
-    def __init__(self, mount: Mount, stale_time: StaleTime, selector: Callable[[Any], T] | None) -> None:
-        self._mount = mount
-        self._selector = selector
-        self._stale_time: StaleTime = stale_time
-        self._follower: Follower | None = None
-
-    async def __aenter__(self) -> Self:
-        self._attached()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __aiter__(self) -> Self:
-        self._attached()
-        return self
-
-    async def __anext__(self) -> QueryResult[T]:
-        """Return the newest result: the first at once, each further one after a change."""
-        follower = self._attached()
-        if follower.seen and follower.event.is_set():
-            await asyncio.sleep(0)  # a reader who changes the key at each result lets its fetch go on
-        follower.seen = True
-        await follower.event.wait()
-        follower.event.clear()
-        if follower.is_closed:
-            follower.event.set()
-            raise StopAsyncIteration
-        return self.result
+    @property
+    def query(self) -> Query:
+        """The query that is observed; it is made if it is not in the cache."""
+        return self._looked_at()
 
     @property
     def result(self) -> QueryResult[T]:
-        """The result of this moment.
+        """The result of this moment: the same object as long as nothing has changed.
 
         Raises:
-            RuntimeError: the observation is not open.
+            ClientClosed: the client was closed.
         """
-        query = None if self._follower is None else self._follower.query
-        if self._follower is None or query is None:
-            raise RuntimeError("this observation is not open: use it with `async with`, or iterate it")
-        now = self._mount.now()
-        values = {field.name: getattr(state, field.name) for state in [query.state] for field in fields(state)}
-        if self._selector is not None and query.has_data:
-            values.update(self._selected(self._follower, query, self._selector))
-        return QueryResult(**values, is_stale=not query.is_fresh(self._stale_time, now))
+        result = self._read()
+        self._looked_at().spread()
+        self._view.spread()
+        return result
 
-    def refetch(self) -> Coroutine[Any, Any, None]:
-        """Ask for a new answer now; awaiting what this returns ends with it."""
-        return self._mount.refetch()
+    def subscribe(self, callback: Callable[[QueryResult[T]], object]) -> Subscription:
+        """Call `callback` with each new result from now on; the first subscription may fetch.
+
+        An async callback runs in a task of the client: while it runs, newer results wait, and it then gets the
+        newest only. What a callback raises is reported.
+
+        Args:
+            callback: takes a `QueryResult`; plain or async.
+
+        Returns:
+            What undoes it. With the last subscription the observer leaves its query.
+
+        Raises:
+            TypeError: `callback` cannot be called.
+            ObserverClosed: the observer was closed.
+            ClientClosed: the client was closed.
+            RuntimeError: no event loop runs.
+        """
+        return self.follow(callback)
+
+    def follow(
+        self, callback: Callable[[QueryResult[T]], object], closed: Callable[[], None] | None = None
+    ) -> Subscription:
+        """Subscribe; `closed` is called once, when the observer or its client is closed."""
+        self._refuse_closed()
+        subscription = self._subscribers.add(callback, closed)
+        try:
+            self._attach()
+        except BaseException:
+            subscription()
+            raise
+        return subscription
+
+    @overload
+    def set_options(self, key: Options[object, T]) -> None: ...
+    @overload
+    def set_options(self, key: QueryKey, fn: Skip = ..., **options: Unpack[ObserverOptions]) -> None: ...
+    @overload
+    def set_options(self, key: QueryKey, fn: AsyncFn[T] | Skip, **options: Unpack[ObserverOptions]) -> None: ...
+    @overload
+    def set_options(self, key: QueryKey, fn: PlainFn[T] | Skip, **options: Unpack[ObserverOptions]) -> None: ...
+    def set_options(self, key: Any, fn: Any = UNSET, **options: Any) -> None:
+        """Observe with these options from now on, and with no others; the key may be another one.
+
+        Stale data is fetched if the key is another or the observer was disabled before.
+        """
+        self._refuse_closed()
+        self._set_call(self._core.call(key, fn, options))
+
+    def refetch(self, *, cancel_refetch: bool = True, throw_on_error: bool = False) -> Refetched[T]:
+        """Fetch anew now, even if disabled; awaiting what this returns ends with the result.
+
+        Args:
+            cancel_refetch: False joins a running fetch that is not out of date.
+            throw_on_error: whether awaiting raises the error of the fetch.
+
+        Raises:
+            MissingQueryFunction: there is no function to fetch with.
+        """
+        self._refuse_closed()
+        query, source = self._askable()
+        ledger = self._core.cache.ledger
+        with self._core.cache.delivery:
+            waiter = query.refetch_anew(source, ledger.current(), cancel=cancel_refetch)
+            query.settle_down()
+        return self._refetched(query, waiter, throw_on_error=throw_on_error)
+
+    def _refetched(self, query: Query, waiter: Waiter | None, *, throw_on_error: bool) -> Refetched[T]:
+        awaits = [] if waiter is None else [(query, waiter)]
+        return Refetched(self, Pending(self._core.cache.ledger, awaits, throw_on_error=throw_on_error))
+
+    async def wait_for(
+        self, predicate: Callable[[QueryResult[T]], object], timeout: Seconds | None = None
+    ) -> QueryResult[T]:
+        """Return the first result for which `predicate` returns a true value: the present one, or a later one.
+
+        Args:
+            predicate: takes a result.
+            timeout: for how many seconds to wait; None for ever.
+
+        Raises:
+            QueryTimeout: no such result came in time.
+            ObserverClosed: the observer or its client was closed meanwhile.
+            Exception: what `predicate` raised.
+        """
+        limit = optional_seconds(timeout, "timeout")
+        found: asyncio.Future[QueryResult[T]] = self._core.runtime.bound_loop().create_future()
+
+        def look(result: QueryResult[T]) -> None:
+            if not found.done():
+                try:
+                    if predicate(result):
+                        found.set_result(result)
+                except Exception as error:
+                    found.set_exception(error)
+
+        def closed() -> None:
+            if not found.done():
+                found.set_exception(ObserverClosed(f"{self!r} was closed while it was waited for"))
+
+        with self.follow(look, closed):
+            look(self.result)
+            try:
+                async with asyncio.timeout(None if limit == math.inf else limit):
+                    return await found
+            except TimeoutError:
+                if found.done() and not found.cancelled():
+                    raise
+                raise QueryTimeout(self._call.key, limit or 0.0) from None
 
     def close(self) -> None:
-        """Stop following; a second time does nothing."""
-        if self._follower is not None:
-            self._follower.leave()
+        """Leave the query and forget the subscribers; a second time does nothing."""
+        self._close()
 
-    def __del__(self) -> None:
-        follower = self._follower
-        if follower is not None and follower.query is not None:
-            self._mount.in_thread(follower.leave)
+    def in_thread(self, callback: Callable[[], None]) -> None:
+        """Call back in the client's thread: the garbage collector may run in any."""
+        self._core.runtime.in_thread(callback)
 
-    def _attached(self) -> Follower:
-        if self._follower is None:
-            follower = Follower(self._stale_time, self._mount.ledger)
-            follower.query = self._mount.attach(follower)
-            follower.event.set()
-            self._follower = follower
-        return self._follower
+    async def aclose(self) -> None:
+        """The same, and wait for async callbacks that still run."""
+        for subscriber in self._close():
+            await subscriber.ended()
 
-    def _selected(self, follower: Follower, query: Query, selector: Callable[[Any], T]) -> dict[str, object]:
-        """Return what `select` makes of the data, computed once for each data object and identity."""
-        memo, ledger = follower.memo, self._mount.ledger
-        if memo is None or memo[0] is not query.data:
-            record = Record(ledger)
-            try:
-                with recording(record):
-                    memo = (query.data, selector(query.data), record.names)
-            except Exception as error:
-                ledger.spread(record.names)
-                return {"data": None, "has_data": False, "error": error, "status": "error"}
-            if record.is_doomed or memo[0] is not query.data:  # `select` itself has forgotten what it read
-                return {"data": None, "has_data": False, "status": "pending"}
-            follower.remember(memo)
-        ledger.spread(memo[2])
-        return {"data": None if memo[1] is NO_DATA else memo[1]}
+    def __enter__(self) -> Self:
+        self._refuse_closed()
+        self._attach()
+        self._is_held = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

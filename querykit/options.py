@@ -1,25 +1,46 @@
 """The options of a query: declared, defaulted, validated and merged here and nowhere else."""
 
-import math
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from datetime import timedelta
 from types import MappingProxyType
-from typing import Any, Final, Generic, Literal, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
+from typing import Any, Final, Generic, Literal, TypedDict, TypeVar, Unpack, cast, overload
 
+from querykit.checks import (
+    RefetchOn,
+    Seconds,
+    anything,
+    error_types,
+    flag,
+    hashable,
+    interval,
+    mapping,
+    network_mode,
+    news,
+    optional_seconds,
+    or_rule,
+    refetch_on,
+    retry,
+    retry_delay,
+    seconds,
+    stale_time,
+    tags,
+)
 from querykit.context import AsyncFn, Fn, PlainFn
 from querykit.keys import FrozenKey, QueryKey, check_key, freeze, starts_with
 from querykit.retry import DelayRule, RetryPolicy, RetryRule
-from querykit.state import UNSET, Skip, StaleTime, Unset
+from querykit.state import UNSET, NetworkMode, Skip, StaleTime, Unset
 
-__all__ = ["DefaultOptions", "Options", "QueryOptions", "Seconds", "query_options"]
+__all__ = ["DefaultOptions", "ObserverOptions", "Options", "QueryOptions", "query_options"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 R_co = TypeVar("R_co", covariant=True)
 S = TypeVar("S")
+D = TypeVar("D", bound=Mapping[str, Any])
 
-Seconds: TypeAlias = float | timedelta
+
+StaleTimeOption = Seconds | Literal["static", "http"] | Callable[[Any], Seconds | Literal["static", "http"]]
+RefetchOnOption = RefetchOn | Callable[[Any], RefetchOn]
 
 
 class QueryOptions(TypedDict, total=False):
@@ -28,37 +49,73 @@ class QueryOptions(TypedDict, total=False):
     Attributes:
         stale_time: the age from which data is asked for anew; `math.inf`: until invalidated; `"static"`: never;
             `"http"`: what the response's Cache-Control says, where the function lets the transport know its
-            context, as `HttpTransport.query_fn` does.
+            context, as `HttpTransport.query_fn` does; or a callable of the query that returns one of these.
         gc_time: how long an entry that nobody uses is kept; the longest that was ever given counts.
         retry: how often a transient failure is tried again, or `(failures, error) -> bool`, which decides alone.
         retry_delay: exact seconds, or `(failures, error) -> seconds`; else exponential backoff with full jitter.
         retry_on: error types that are retried besides the transient ones.
         timeout: for the whole fetch with its retries; None for none.
+        error_time: for how long a failure is answered from the cache, instead of calling again.
         stale_if_error: a caller whose refresh failed gets old data up to this age instead of the error.
+        network_mode: `"online"` fetches only while `client.online` is; `"always"` does not ask.
         initial_data: what the entry has from its beginning, or a callable that returns it.
         initial_data_age: how old the initial data is.
         identity: the identity that the data belongs to, where the function does not name it (S3).
-        tags: marks by which `invalidate_queries(tags=...)` finds the entry.
+        tags: marks by which `invalidate_queries(tags=...)` finds the entry; or a callable of its data that
+            returns them.
         meta: anything the query function wants to know.
         structural_sharing: whether equal parts of new data keep the old data's identity.
     """
 
-    stale_time: Seconds | Literal["static", "http"]
+    stale_time: StaleTimeOption
     gc_time: Seconds
     retry: float | RetryRule
     retry_delay: Seconds | DelayRule | None
     retry_on: tuple[type[BaseException], ...]
     timeout: Seconds | None
+    error_time: Seconds
     stale_if_error: Seconds | None
+    network_mode: NetworkMode
     initial_data: Any
     initial_data_age: Seconds
     identity: Hashable
-    tags: Collection[Hashable]
+    tags: Collection[Hashable] | Callable[[Any], Collection[Hashable]]
     meta: Mapping[str, Any]
     structural_sharing: bool
 
 
-class QueryDefaults(QueryOptions, total=False):
+class ObserverOptions(QueryOptions, total=False):
+    """The options of an observer: those of its query, and how it follows it.
+
+    A callable gets the query. One that raises is reported, and counts as having said no.
+
+    Attributes:
+        enabled: whether it fetches by itself; `refetch()` works in any case.
+        refetch_interval: fetch again each so many seconds, or a callable that says when; None for never.
+        refetch_interval_in_background: also while `client.focus` says that nobody looks.
+        refetch_on_mount: whether the first subscription fetches stale data again; `"always"`: fresh data too.
+        refetch_on_focus: the same for the moment when somebody looks again.
+        refetch_on_reconnect: the same for the moment when the client is online again; by default not where
+            `network_mode` is `"always"`.
+        retry_on_mount: whether the first subscription fetches a query again whose first fetch has failed.
+        placeholder_data: shown, and never cached, while there is no data: a value, or a callable of the data and
+            the query that were observed before a change of key, such as `keep_previous_data`. None is none.
+        notify_on: the names of the result's fields whose change is told, or `(before, after) -> bool`;
+            None for every field.
+    """
+
+    enabled: bool | Callable[[Any], bool]
+    refetch_interval: Seconds | Callable[[Any], Seconds | None] | None
+    refetch_interval_in_background: bool
+    refetch_on_mount: RefetchOnOption
+    refetch_on_focus: RefetchOnOption
+    refetch_on_reconnect: RefetchOnOption
+    retry_on_mount: bool
+    placeholder_data: Any
+    notify_on: Collection[str] | Callable[[Any, Any], bool] | None
+
+
+class QueryDefaults(ObserverOptions, total=False):
     """What may be a default: every option, and the query function."""
 
     fn: Fn[Any]
@@ -70,20 +127,30 @@ class DefaultOptions(TypedDict, total=False):
     queries: QueryDefaults
 
 
-DEFAULTS: Final[QueryOptions] = {
+DEFAULTS: Final[ObserverOptions] = {
     "stale_time": 0.0,
     "gc_time": 300.0,
     "retry": 3,
     "retry_delay": None,
     "retry_on": (),
     "timeout": None,
+    "error_time": 0.0,
     "stale_if_error": None,
+    "network_mode": "online",
     "initial_data": UNSET,
     "initial_data_age": 0.0,
     "identity": UNSET,
-    "tags": (),
+    "tags": frozenset(),
     "meta": MappingProxyType({}),
     "structural_sharing": True,
+    "enabled": True,
+    "refetch_interval": None,
+    "refetch_interval_in_background": False,
+    "refetch_on_mount": True,
+    "refetch_on_focus": True,
+    "retry_on_mount": True,
+    "placeholder_data": None,
+    "notify_on": None,
 }
 
 
@@ -91,120 +158,55 @@ DEFAULTS: Final[QueryOptions] = {
 class ResolvedOptions:
     """Every option with its value: what later code reads."""
 
-    stale_time: StaleTime
+    stale_time: StaleTime | Callable[[Any], object]
     gc_time: float
     retry: RetryPolicy
     timeout: float | None
+    error_time: float
     stale_if_error: float | None
+    network_mode: NetworkMode
     initial_data: Any
     initial_data_age: float
     identity: Hashable
-    tags: frozenset[Hashable]
+    tags: frozenset[Hashable] | Callable[[Any], Collection[Hashable]]
     meta: Mapping[str, Any]
     structural_sharing: bool
-
-
-def seconds(value: object, name: str) -> float:
-    """Return a duration in seconds.
-
-    Raises:
-        TypeError: `value` is neither a number nor a `timedelta`.
-        ValueError: it is negative, or not a number.
-    """
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} is a number of seconds or a timedelta, not {value!r}")
-    if math.isnan(value) or value < 0:
-        raise ValueError(f"{name} is 0 or more seconds, not {value!r}")
-    return float(value)
-
-
-def _stale_time(value: object, name: str) -> StaleTime:
-    if isinstance(value, str):
-        if value in {"static", "http"}:
-            return cast("StaleTime", value)
-        raise ValueError(f'{name} is a number of seconds, a timedelta, "static" or "http", not {value!r}')
-    return seconds(value, name)
-
-
-def _optional_seconds(value: object, name: str) -> float | None:
-    return None if value is None else seconds(value, name)
-
-
-def _retry(value: object, name: str) -> float | RetryRule:
-    if value is True:
-        return math.inf
-    if callable(value):
-        return cast("RetryRule", value)
-    if not isinstance(value, (int, float)):
-        raise TypeError(f"{name} is a number, a bool or a callable (failures, error) -> bool, not {value!r}")
-    if math.isnan(value) or value < 0:
-        raise ValueError(f"{name} is 0 or more, not {value!r}")
-    return float(value)
-
-
-def _retry_delay(value: object, name: str) -> float | DelayRule | None:
-    return cast("DelayRule", value) if callable(value) else _optional_seconds(value, name)
-
-
-def _error_types(value: object, name: str) -> tuple[type[BaseException], ...]:
-    types = cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,)
-    if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in types):
-        raise TypeError(f"{name} is a tuple of exception classes, not {value!r}")
-    return cast("tuple[type[BaseException], ...]", types)
-
-
-def _hashable(value: object, name: str) -> Hashable:
-    try:
-        hash(value)
-    except TypeError:
-        raise TypeError(f"{name} is a hashable value, not a {type(value).__name__}") from None
-    return value
-
-
-def tag_set(value: object, name: str = "tags") -> frozenset[Hashable]:
-    """Return the tags as a set.
-
-    Raises:
-        TypeError: `value` is a string, or no collection of hashable values.
-    """
-    if isinstance(value, (str, bytes)) or not isinstance(value, Collection):
-        raise TypeError(f"{name} is a list or set of hashable tags, not {value!r}")
-    return frozenset(_hashable(tag, "a tag") for tag in cast("Collection[object]", value))
-
-
-def _mapping(value: object, name: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise TypeError(f"{name} is a mapping, not {value!r}")
-    return cast("Mapping[str, Any]", value)
-
-
-def _flag(value: object, name: str) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} is True or False, not {value!r}")
-    return value
-
-
-def _anything(value: object, name: str) -> object:
-    del name
-    return value
+    enabled: bool | Callable[[Any], object]
+    refetch_interval: float | Callable[[Any], object] | None
+    refetch_interval_in_background: bool
+    refetch_on_mount: RefetchOn | Callable[[Any], object]
+    refetch_on_focus: RefetchOn | Callable[[Any], object]
+    refetch_on_reconnect: RefetchOn | Callable[[Any], object]
+    retry_on_mount: bool
+    placeholder_data: Any
+    notify_on: frozenset[str] | Callable[[Any, Any], bool] | None
 
 
 _CHECKS: Final[Mapping[str, Callable[[Any, str], Any]]] = {
-    "stale_time": _stale_time,
+    "stale_time": or_rule(stale_time),
     "gc_time": seconds,
-    "retry": _retry,
-    "retry_delay": _retry_delay,
-    "retry_on": _error_types,
-    "timeout": _optional_seconds,
-    "stale_if_error": _optional_seconds,
-    "initial_data": _anything,
+    "retry": retry,
+    "retry_delay": retry_delay,
+    "retry_on": error_types,
+    "timeout": optional_seconds,
+    "error_time": seconds,
+    "stale_if_error": optional_seconds,
+    "network_mode": network_mode,
+    "initial_data": anything,
     "initial_data_age": seconds,
-    "identity": _hashable,
-    "tags": tag_set,
-    "meta": _mapping,
-    "structural_sharing": _flag,
+    "identity": hashable,
+    "tags": tags,
+    "meta": mapping,
+    "structural_sharing": flag,
+    "enabled": or_rule(flag),
+    "refetch_interval": or_rule(interval),
+    "refetch_interval_in_background": flag,
+    "refetch_on_mount": or_rule(refetch_on),
+    "refetch_on_focus": or_rule(refetch_on),
+    "refetch_on_reconnect": or_rule(refetch_on),
+    "retry_on_mount": flag,
+    "placeholder_data": anything,
+    "notify_on": news,
 }
 
 
@@ -234,42 +236,56 @@ def check_fn(fn: object) -> None:
         raise TypeError(f"a query function is callable, not {fn!r}: pass the function itself, not its result")
 
 
-def query_defaults(given: object) -> QueryDefaults:
-    """Return the part of a client's default options that is for queries.
+def part_of(given: object, name: str) -> Mapping[str, Any]:
+    """Return one part of a client's default options: that for queries, or for mutations.
 
     Raises:
-        TypeError: it is no mapping, or it has another part.
+        TypeError: it is no mapping, or it has parts that there are not.
     """
-    parts = _mapping(given, "default_options")
-    if unknown := parts.keys() - {"queries"}:
-        raise TypeError(f"default_options has the part 'queries', not {sorted(map(repr, unknown))}")
-    return cast("QueryDefaults", _mapping(parts.get("queries", {}), "default_options['queries']"))
+    parts = mapping({} if given is None else given, "default_options")
+    if unknown := parts.keys() - DefaultOptions.__annotations__.keys():
+        known = ", ".join(map(repr, DefaultOptions.__annotations__))
+        raise TypeError(f"default_options has the parts {known}, not {sorted(map(repr, unknown))}")
+    return mapping(parts.get(name, {}), f"default_options[{name!r}]")
 
 
-class Defaults:
-    """A client's default options: for all queries, and by key prefix.
+class PrefixDefaults(Generic[D]):
+    """Default options: for all, and by key prefix. Prefixes that match are merged in the order of registration."""
+
+    def __init__(self, options: D, check: Callable[[D], object]) -> None:
+        check(options)
+        self._base = cast("D", {**options})
+        self._check = check
+        self._prefixes: dict[FrozenKey, D] = {}
+
+    @property
+    def differ_by_key(self) -> bool:
+        """Whether any prefix has defaults of its own."""
+        return bool(self._prefixes)
+
+    def set(self, prefix: QueryKey, options: D) -> None:
+        """Set the defaults of the keys that begin with `prefix`, in place of those set for it before."""
+        self._check(options)
+        self._prefixes[freeze(prefix)] = cast("D", {**options})
+
+    def get(self, key: FrozenKey) -> D:
+        """Return what is set for `key`, the defaults for all included."""
+        merged: dict[str, Any] = {**self._base}
+        for prefix, options in self._prefixes.items():
+            if starts_with(key, prefix):
+                merged.update(options)
+        return cast("D", merged)
+
+
+class Defaults(PrefixDefaults[QueryDefaults]):
+    """A client's default options for queries.
 
     Later layers win: `DEFAULTS`, the client's, the matching prefixes in the order of registration, the call's.
     """
 
     def __init__(self, options: QueryDefaults) -> None:
-        check_options(options, defaults=True)
-        self._base: QueryDefaults = {**options}
-        self._prefixes: dict[FrozenKey, QueryDefaults] = {}
-        self._resolved = _assemble(_checked(self._base))
-
-    def set(self, prefix: QueryKey, options: QueryDefaults) -> None:
-        """Set the defaults of the keys that begin with `prefix`, in place of those set for it before."""
-        check_options(options, defaults=True)
-        self._prefixes[freeze(prefix)] = {**options}
-
-    def get(self, key: FrozenKey) -> QueryDefaults:
-        """Return what is set for `key`, the client's defaults included."""
-        merged: QueryDefaults = {**self._base}
-        for prefix, options in self._prefixes.items():
-            if starts_with(key, prefix):
-                merged.update(options)
-        return merged
+        super().__init__(options, lambda given: check_options(given, defaults=True))
+        self._resolved = _assemble(_checked(options))
 
     def resolve(self, key: FrozenKey, given: Mapping[str, Any]) -> ResolvedOptions:
         """Return every option for one call on `key`.
@@ -278,7 +294,7 @@ class Defaults:
             TypeError: an option is unknown or of a wrong type.
             ValueError: an option's value is impossible.
         """
-        if not given and not self._prefixes:
+        if not given and not self.differ_by_key:
             return self._resolved
         check_names(given)
         return _assemble(_checked({**self.get(key), **given}))
@@ -294,7 +310,7 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _assemble(given: dict[str, Any]) -> ResolvedOptions:
     values: dict[str, Any] = {**DEFAULTS, **given}
-    values["tags"] = frozenset(values["tags"])
+    values.setdefault("refetch_on_reconnect", values["network_mode"] != "always")
     policy = RetryPolicy(values.pop("retry"), values.pop("retry_delay"), values.pop("retry_on"))
     return ResolvedOptions(retry=policy, **values)
 
@@ -323,7 +339,7 @@ class Options(Generic[T_co, R_co]):
 
     key: QueryKey
     fn: Fn[T_co] | Skip
-    options: QueryOptions
+    options: ObserverOptions
     selector: Callable[[Any], R_co] | None = None
 
     def select(self, f: Callable[[R_co], S]) -> "Options[T_co, S]":
@@ -342,16 +358,16 @@ class Options(Generic[T_co, R_co]):
 
 
 @overload
-def query_options(key: QueryKey, fn: AsyncFn[T], **options: Unpack[QueryOptions]) -> Options[T, T]: ...
+def query_options(key: QueryKey, fn: AsyncFn[T], **options: Unpack[ObserverOptions]) -> Options[T, T]: ...
 @overload
-def query_options(key: QueryKey, fn: PlainFn[T], **options: Unpack[QueryOptions]) -> Options[T, T]: ...
-def query_options(key: QueryKey, fn: Fn[Any], **options: Unpack[QueryOptions]) -> Options[Any, Any]:
+def query_options(key: QueryKey, fn: PlainFn[T], **options: Unpack[ObserverOptions]) -> Options[T, T]: ...
+def query_options(key: QueryKey, fn: Fn[Any], **options: Unpack[ObserverOptions]) -> Options[Any, Any]:
     """Put a key, its function and options into one value, so that the data's type flows from the function.
 
     Args:
         key: the query key.
         fn: the query function.
-        options: see `QueryOptions`.
+        options: see `ObserverOptions`.
 
     Raises:
         TypeError: the key is no tuple, `fn` is not callable, or an option is unknown or of a wrong type.

@@ -1,7 +1,7 @@
 """What a query needs of those above it, and of those who follow it."""
 
 import asyncio
-from collections.abc import Coroutine, Hashable
+from collections.abc import Callable, Coroutine, Hashable
 from contextvars import Context
 from typing import Any, Protocol, TypeVar
 
@@ -10,7 +10,9 @@ from querykit.entry import Cause
 from querykit.events import Delivery
 from querykit.identity import Ledger
 from querykit.keys import FrozenKey
+from querykit.presence import Occasion, Presence
 from querykit.state import StaleTime
+from querykit.timetable import Appointment
 
 __all__: list[str] = []
 
@@ -21,12 +23,25 @@ class Observer(Protocol):
     """Who follows a query, seen from below."""
 
     @property
+    def enabled(self) -> bool:
+        """Whether the query is to be fetched for it."""
+        ...
+
+    @property
     def stale_time(self) -> StaleTime:
         """From which age on the data is stale to it."""
         ...
 
-    def changed(self, cause: Cause) -> None:
-        """The query has changed."""
+    def wants_on(self, occasion: Occasion) -> bool:
+        """Whether it wants the query fetched again now that somebody looks, or the network is there."""
+        ...
+
+    def changed(self) -> None:
+        """The query has changed, once or more often."""
+        ...
+
+    def emptied(self) -> None:
+        """What the query held is gone, and is to be let go of at once (S3); `changed` follows."""
         ...
 
     def closed(self) -> None:
@@ -50,6 +65,15 @@ class Owner(Protocol[Q_contra]):
     @property
     def delivery(self) -> Delivery:
         """The queue by which others are told."""
+        ...
+
+    @property
+    def presence(self) -> Presence:
+        """Whether anybody looks, and whether the network is there."""
+        ...
+
+    def at(self, due: float, callback: Callable[[], None]) -> Appointment:
+        """Call back at that time of the client's clock."""
         ...
 
     async def sleep(self, seconds: float, /) -> object:
@@ -80,12 +104,20 @@ class Owner(Protocol[Q_contra]):
         """Tell of a change."""
         ...
 
+    def tag(self, query: Q_contra, tags: frozenset[Hashable]) -> None:
+        """Let the query be found by these tags and no others."""
+        ...
+
     def rests(self, query: Q_contra) -> None:
         """The query is unobserved and idle from now on."""
         ...
 
     def wakes(self, query: Q_contra) -> None:
         """The query is in use from now on."""
+        ...
+
+    def watched(self, query: Q_contra, *, observed: bool) -> None:
+        """The query is observed from now on, or no longer."""
         ...
 
     def holds(self, query: Q_contra) -> bool:

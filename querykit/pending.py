@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Coroutine, Generator, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from querykit.errors import QueryCycleError
 from querykit.flight import Waiter, refuse_cycle
@@ -12,8 +12,10 @@ from querykit.query import Query
 
 __all__ = ["Begun", "Pending"]
 
+R_co = TypeVar("R_co", covariant=True)
 
-class Begun(Coroutine[Any, Any, None]):
+
+class Begun(Coroutine[Any, Any, R_co]):
     """What has acted when it is made, and ends with what it began; a subclass says in `_ended` when that is.
 
     Not awaiting it is fine; `asyncio.create_task` and `TaskGroup` take it, as they take a coroutine.
@@ -22,16 +24,16 @@ class Begun(Coroutine[Any, Any, None]):
     __slots__ = ("_coro",)
 
     def __init__(self) -> None:
-        self._coro: Coroutine[Any, Any, None] | None = None
+        self._coro: Coroutine[Any, Any, R_co] | None = None
 
     @abstractmethod
-    async def _ended(self) -> None:
+    async def _ended(self) -> R_co:
         """Wait for the end."""
 
-    def __await__(self) -> Generator[Any, Any, None]:
+    def __await__(self) -> Generator[Any, Any, R_co]:
         return self._ended().__await__()
 
-    def _started(self) -> Coroutine[Any, Any, None]:
+    def _started(self) -> Coroutine[Any, Any, R_co]:
         if self._coro is None:
             self._coro = self._ended()
         return self._coro
@@ -51,7 +53,7 @@ class Begun(Coroutine[Any, Any, None]):
             self._coro.close()
 
 
-class Pending(Begun):
+class Pending(Begun[None]):
     """Ends when the fetches that a client method began have ended.
 
     The method has done its work when it returns this: not awaiting it loses nothing, and an error of a fetch
@@ -77,7 +79,7 @@ class Pending(Begun):
     async def _ended(self) -> None:
         record = self._ledger.current()
         for query, waiter in self._awaits:
-            if waiter.done:
+            if waiter.done or query.fetch_status == "paused":  # which may last: its waiter holds it
                 continue
             try:
                 refuse_cycle(record, waiter.doomed or query.flight)

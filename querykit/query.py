@@ -1,8 +1,10 @@
 """One key's life: its flights, those who wait, those who observe. The rows of design S2's table are methods."""
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+from querykit.checks import stale_time
 from querykit.entry import Cause
 from querykit.fetched import FetchedEntry
 from querykit.fetching import refuse_unusable
@@ -11,9 +13,11 @@ from querykit.identity import Identities, Ledger, Record, merged, recording
 from querykit.keys import QueryKey
 from querykit.options import ResolvedOptions
 from querykit.owner import Observer
-from querykit.state import UNSET, QueryState
+from querykit.state import UNSET, LiveState, QueryState, StaleTime
 
 __all__ = ["Query"]
+
+T = TypeVar("T")
 
 
 class Query(FetchedEntry):
@@ -25,8 +29,13 @@ class Query(FetchedEntry):
 
     @property
     def is_active(self) -> bool:
-        """Whether anybody observes it."""
-        return bool(self.observers)
+        """Whether an observer wants it fetched."""
+        return any(observer.enabled for observer in self.observers)
+
+    @property
+    def is_disabled(self) -> bool:
+        """Whether it is observed, but by nobody who wants it fetched."""
+        return bool(self.observers) and not self.is_active
 
     @property
     def is_static(self) -> bool:
@@ -36,35 +45,70 @@ class Query(FetchedEntry):
     def is_stale(self, now: float) -> bool:
         """Whether it is stale to an observer; unobserved: whether it has no data or was invalidated."""
         if self.observers:
-            return any(not self.is_fresh(observer.stale_time, now) for observer in self.observers)
+            wanting = [observer for observer in self.observers if observer.enabled]
+            return any(not self.is_fresh(observer.stale_time, now) for observer in wanting)
         return not self.is_fresh(math.inf, now)
+
+    def is_fresh_by(self, options: ResolvedOptions, now: float) -> bool:
+        """Whether the data is fresh to a caller with these options."""
+        return self.is_fresh(self.stale_time_by(options), now)
+
+    @property
+    def live_state(self) -> LiveState | None:
+        """What its live source is doing; None if it has none."""
+        return None
+
+    def stale_time_by(self, options: ResolvedOptions) -> StaleTime:
+        """Return the stale time that the options say, or 0 where their rule raises, which is reported."""
+        rule = options.stale_time
+        otherwise: StaleTime = 0.0
+        return self.ruled("stale_time", rule, stale_time, otherwise) if callable(rule) else rule
+
+    def ruled(self, name: str, rule: Callable[[Any], object], check: Callable[[object, str], T], otherwise: T) -> T:
+        """Return what the rule of an option says of this query; if it raises, report that and return `otherwise`."""
+        try:
+            return check(rule(self), name)
+        except Exception as error:
+            self._owner.report(f"{name} of {self.key!r}: {rule!r} raised {type(error).__name__}", error)
+            return otherwise
 
     @property
     def state(self) -> QueryState[Any]:
         """A snapshot of the state; a function that reads it takes on its identities (S3)."""
         self.spread()
-        return self.snapshot("idle" if self.flight is None else "fetching")
+        return self.snapshot(self.fetch_status)
 
     def __repr__(self) -> str:
-        return f"<Query {self.key!r} {self.status} {'idle' if self.flight is None else 'fetching'}>"
+        return f"<Query {self.key!r} {self.status} {self.fetch_status}>"
 
     # Observing
 
     def attach(self, observer: Observer) -> None:
         """Add an observer."""
         self.observers[observer] = None
+        self._owner.watched(self, observed=True)
         self._owner.wakes(self)
         self._owner.changed(self, Cause.OBSERVE)
 
     def mount(self, source: Source, *, wanted: bool) -> None:
         """Take an observer's source; fetch if it did not find the key fresh. A parked query stays as it is."""
         self.source = source
-        if wanted and not self.parked and self._demand(source, self.invalidated_epoch, cancel=True) is Choice.FOLLOW:
+        if wanted:
+            self.want()
+
+    def want(self) -> None:
+        """Fetch for the observers, if it can be: what runs already will do, unless it is out of date."""
+        source = self.source
+        if source is None or self.parked:
+            return
+        if self._demand(source, self.invalidated_epoch, cancel=True) is Choice.FOLLOW:
             self._again = True
 
     def detach(self, observer: Observer) -> None:
         """Take an observer out."""
         if self.observers.pop(observer, UNSET) is None:
+            if not self.observers:
+                self._owner.watched(self, observed=False)
             self._owner.changed(self, Cause.LEAVE)
             self.settle_down()
 
@@ -121,6 +165,32 @@ class Query(FetchedEntry):
         self._demand(self.source, after, cancel=cancel)
         return waiter
 
+    def refetch_anew(self, source: Source, record: Record | None, *, cancel: bool) -> Waiter | None:
+        """Fetch for an observer who asks for it by hand, even if it is parked or disabled; not from inside."""
+        if waits(record, self.flight) is not None:
+            return None
+        self._owner.park(self, frozenset())
+        self.source = source
+        return self.refetch(record, cancel=cancel)
+
+    def fetch_page(self, source: Source, record: Record | None) -> Waiter | None:
+        """Fetch one page more: what fetches the same one already will do, and what else runs ends first.
+
+        Returns a held waiter, or None where this is called from inside the fetch that runs.
+        """
+        flight = self.flight
+        if waits(record, flight) is not None:
+            return None
+        self._owner.park(self, frozenset())
+        if flight is None:
+            waiter = self._wait(self.invalidated_epoch, held=True)
+            self._begin(source, restarted=False)
+            return waiter
+        if flight.source.direction == source.direction:
+            return self._wait(flight.began - 1, held=True)
+        self._next = source
+        return self._wait(self._owner.ledger.tick(), held=True)
+
     def cancel(self, record: Record | None) -> None:
         """Stop the fetch; the data, the error and the flags stay."""
         if self.flight is not None:
@@ -170,6 +240,7 @@ class Query(FetchedEntry):
         for observer in tuple(self.observers):
             observer.closed()
         self.observers.clear()
+        self.layers = None
         self._blank()
 
 

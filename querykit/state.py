@@ -2,16 +2,31 @@
 
 import enum
 import math
-from dataclasses import dataclass
 from typing import Final, Generic, Literal, TypeAlias, TypeVar
 
-__all__ = ["FetchStatus", "QueryState", "Skip", "StaleTime", "Status", "skip"]
+from msgspec import Struct
+
+__all__ = [
+    "Direction",
+    "FetchStatus",
+    "LivePhase",
+    "LiveState",
+    "NetworkMode",
+    "QueryState",
+    "Skip",
+    "StaleTime",
+    "Status",
+    "skip",
+]
 
 T = TypeVar("T")
 
 Status: TypeAlias = Literal["pending", "success", "error"]
 FetchStatus: TypeAlias = Literal["idle", "fetching", "paused"]
 StaleTime: TypeAlias = float | Literal["static", "http"]
+NetworkMode: TypeAlias = Literal["online", "always"]
+Direction: TypeAlias = Literal["forward", "backward"]
+LivePhase: TypeAlias = Literal["connecting", "live", "stale", "retrying", "stopped"]
 
 
 class Unset(enum.Enum):
@@ -41,8 +56,7 @@ NEVER: Final = -math.inf
 """The time of what has not happened: older than any age."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class QueryState(Generic[T]):
+class QueryState(Struct, Generic[T], frozen=True, eq=False):
     """A snapshot of one query's state, built when asked for.
 
     Times are readings of the client's clock, in seconds. Two states are never equal, since
@@ -64,6 +78,18 @@ class QueryState(Generic[T]):
     is_invalidated: bool
     status: Status
     fetch_status: FetchStatus
+
+
+class LiveState(Struct, frozen=True, eq=False):
+    """What a live query's source is doing: see `querykit.live`."""
+
+    phase: LivePhase
+    """`connecting`: no value has come yet; `live`; `stale`: it was asked for a new first value, which has not come;
+    `retrying`: it has failed or ended, and is started again; `stopped`: nobody follows it."""
+    since: float
+    """When this phase began, a reading of the client's clock in seconds."""
+    error: BaseException | None
+    """Why it last failed: a copy without traceback; None since it is live again."""
 
 
 def is_fresh(valid_at: float, stale_time: StaleTime, learned: float, now: float, *, has_data: bool) -> bool:

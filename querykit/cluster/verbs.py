@@ -6,9 +6,9 @@ from typing import Any, TypedDict, Unpack
 import aiohttp
 from multidict import CIMultiDict
 
+from querykit.checks import Seconds
 from querykit.cluster.parameters import Parameters
 from querykit.cluster.requests import NO_JSON, TIMEOUT, Requests, decoded
-from querykit.options import Seconds
 
 __all__ = ["ClusterOptions", "RequestMethods"]
 

@@ -13,6 +13,7 @@ import msgspec
 import yarl
 from multidict import CIMultiDict
 
+from querykit.checks import Seconds, seconds
 from querykit.errors import ClientClosed, WrongThread
 from querykit.http.answers import Codec
 from querykit.http.failures import TABLE, translated
@@ -20,7 +21,6 @@ from querykit.http.headers import merged
 from querykit.http.jar import JarGuard
 from querykit.http.proxy import Proxy
 from querykit.http.urls import base_of, url_of
-from querykit.options import Seconds, seconds
 from querykit.state import UNSET, Unset
 
 __all__: list[str] = []

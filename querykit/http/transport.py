@@ -5,12 +5,12 @@ from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 import aiohttp
 
+from querykit.checks import Seconds
 from querykit.context import QueryContext
 from querykit.http.answers import decoded, error_from
 from querykit.http.conditional import Question, conditions, confirm, is_plain, learn, validators_for
 from querykit.http.headers import merged
 from querykit.http.sender import Sender
-from querykit.options import Seconds
 from querykit.state import UNSET, Unset
 
 __all__ = ["HttpTransport", "RequestOptions"]

@@ -25,6 +25,7 @@ from querykit import (
     InvalidBody,
     MissingQueryFunction,
     Observation,
+    ObserverOptions,
     Options,
     Pending,
     Portal,
@@ -50,8 +51,9 @@ from querykit import (
     use_identity,
 )
 from querykit.bulk import RefetchType
+from querykit.checks import Seconds
 from querykit.context import ContextClient
-from querykit.options import QueryDefaults, Seconds
+from querykit.options import QueryDefaults
 from querykit.retry import is_transient
 from querykit.signals import Rule, auth_failed, bind_auth, emit, logged_out, query_updated, token_set
 from querykit.state import FetchStatus, Skip, StaleTime, Status
@@ -120,7 +122,7 @@ def options() -> None:
 
     pods = query_options(("pods",), fetch_pods, stale_time=30)
     assert_type(pods.key, QueryKey)
-    assert_type(pods.options, QueryOptions)
+    assert_type(pods.options, ObserverOptions)
     assert_type(pods.select(len), Options[Pods, int])
     assert_type(pods.select(lambda data: data[0]), Options[Pods, dict[str, str]])
     assert_type(pods.select(len).select(str), Options[Pods, str])
@@ -248,7 +250,7 @@ async def observe(client: QueryClient, *, enabled: bool) -> None:
         async for result in results:
             read_result(result)
         assert_type(results.result, QueryResult[Pods])
-        assert_type(await results.refetch(), None)
+        assert_type(await results.refetch(), QueryResult[Pods])
         results.close()
 
 

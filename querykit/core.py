@@ -1,0 +1,75 @@
+"""What a client consists of below its face: what its methods, observers and mutations stand on."""
+
+from typing import Any, Final, Protocol
+
+from querykit.cache import QueryCache, Relay
+from querykit.calls import Call, make_call
+from querykit.context import ContextClient
+from querykit.flight import Source
+from querykit.options import Defaults, QueryDefaults
+from querykit.query import Query, initial_data
+from querykit.runtime import Runtime
+
+__all__ = ["Core", "HasCore"]
+
+
+class Core:
+    """One client's parts. It is public for those who build observers of their own; a user needs none of it.
+
+    Attributes:
+        runtime: the loop, its tasks and its clock.
+        cache: all queries.
+        defaults: the default options of queries.
+        presence: whether anybody looks, and whether the network is there.
+        timetable: what happens later.
+        hits: how many calls of `query` were answered from the cache.
+        misses: how many waited for a fetch.
+    """
+
+    def __init__(
+        self, client: ContextClient, runtime: Runtime, relay: Relay, defaults: QueryDefaults, max_entries: float
+    ) -> None:
+        self.runtime: Final = runtime
+        self.cache: Final = QueryCache(runtime, client, relay, max_entries)
+        self.presence: Final = self.cache.presence
+        self.timetable: Final = self.cache.timetable
+        self.defaults: Final = Defaults(defaults)
+        self.hits = 0
+        self.misses = 0
+
+    def call(self, key: object, fn: Any, options: dict[str, Any]) -> Call:
+        """Put one call together: see `make_call`."""
+        return make_call(self.defaults, key, fn, options)
+
+    def prepared(self, call: Call) -> tuple[Query, Source | None]:
+        """Return the query of a call, made if need be, and with what to fetch it; raise before anything changes."""
+        self.runtime.check()
+        entries = self.cache.entries
+        source = call.source(entries.get(call.frozen))
+        if source is None and call.frozen not in entries and not call.has_initial_data:
+            raise call.missing()
+        return self.built(call), source
+
+    def built(self, call: Call) -> Query:
+        """Return the query of a call, made if need be."""
+        query = self.cache.entries.get(call.frozen)
+        initial = None
+        if query is None or not query.has_data:  # before anything is made: it may raise, or use this client
+            initial = initial_data(call.options, self.cache.ledger, call.key)
+            query = self.cache.entries.get(call.frozen)
+        if query is None:
+            query = self.cache.build(call.key, call.frozen, self.defaults.resolve(call.frozen, {}))
+            query.gc_time = 0.0  # the default counts only for who gives no other
+        query.gc_time = max(query.gc_time, call.options.gc_time, call.options.error_time)
+        query.mark(call.options.tags)
+        query.start_with(initial, call.options)
+        return query
+
+
+class HasCore(Protocol):
+    """A client, as observers need it."""
+
+    @property
+    def core(self) -> Core:
+        """Its parts."""
+        ...

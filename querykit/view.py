@@ -1,0 +1,138 @@
+"""What an observer makes of a query's data: selected, or stood in for by a placeholder."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from querykit.calls import Call
+from querykit.errors import kept
+from querykit.identity import Identities, Ledger, Record, recording
+from querykit.memo import Memo
+from querykit.query import Query
+from querykit.runtime import Runtime
+from querykit.sharing import share
+from querykit.state import NO_DATA, Status, skip
+
+__all__: list[str] = []
+
+Selector = Callable[[Any], Any]
+
+
+class Seen(NamedTuple):
+    """The part of a result that the observer's own options decide."""
+
+    data: Any
+    error: BaseException | None
+    error_updated_at: float
+    status: Status
+    is_placeholder: bool
+
+
+class _Selection(NamedTuple):
+    """What `select` made of which data; or the error with which it failed last, beside what it made before."""
+
+    source: object
+    selector: Selector
+    value: Any
+    error: BaseException | None
+    failed_at: float
+
+
+class View:
+    """One observer's eyes: it remembers what it made of what, so that nothing is made twice.
+
+    Args:
+        ledger: the client's.
+        runtime: gives the time and takes reports.
+        gone: called when something remembered was forgotten with its identity.
+    """
+
+    def __init__(self, ledger: Ledger, runtime: Runtime, gone: Callable[[], None]) -> None:
+        self._ledger = ledger
+        self._runtime = runtime
+        self._selection: Memo[_Selection] = Memo(ledger, gone)
+        self._previous: Memo[tuple[object, Query]] = Memo(ledger, gone)
+        self._placeholder: Memo[tuple[object, object]] = Memo(ledger, gone)
+
+    def look(self, query: Query, call: Call) -> Seen:
+        """Return what is seen of the query at this moment."""
+        data, status, option = query.data, query.status, call.options.placeholder_data
+        is_placeholder = False
+        if status == "pending" and option is not None:
+            data = self._stand_in(query, option) if callable(option) else option
+            is_placeholder = data is not NO_DATA
+            status = "success" if is_placeholder else status
+        elif self._placeholder.value is not None:
+            self._placeholder.drop()
+        if call.selector is None or data is NO_DATA:
+            return Seen(data, query.error, query.error_updated_at, status, is_placeholder)
+        selection = self._selected(query, data, call.selector, sharing=call.options.structural_sharing)
+        if selection.error is not None:
+            return Seen(selection.value, selection.error, selection.failed_at, "error", is_placeholder)
+        if selection.value is NO_DATA:
+            status = "pending"
+        return Seen(selection.value, query.error, query.error_updated_at, status, is_placeholder)
+
+    def remember(self, query: Query) -> None:
+        """Keep the data of a query that is left for another, for `placeholder_data` to show."""
+        if query.has_data:
+            self._previous.keep((query.data, query), query.identities)
+
+    def emptied(self) -> None:
+        """The query's data is gone, and what was made of it."""
+        self._selection.drop()
+
+    def close(self) -> None:
+        """Remember nothing any more."""
+        for memo in (self._selection, self._previous, self._placeholder):
+            memo.drop()
+
+    def spread(self) -> None:
+        """Let the running function take on the identities of what it sees here."""
+        self._selection.spread()
+        self._placeholder.spread()
+
+    def _selected(self, query: Query, data: object, selector: Selector, *, sharing: bool) -> _Selection:
+        """Return what `select` makes of the data; it is called once for each data object."""
+        known = self._selection.value
+        if known is not None and known.source is data and known.selector is selector:
+            return known
+        last = NO_DATA if known is None else known.value
+        value, error, names = self._under_record(lambda: selector(data), f"select of {query.key!r}")
+        if value is skip:  # it has forgotten what it read, or has failed
+            value = last if error is not None else NO_DATA
+        elif sharing and last is not NO_DATA:
+            value = share(last, value)
+        selection = _Selection(data, selector, value, error, self._runtime.now())
+        if error is not None or value is not NO_DATA:
+            self._selection.keep(selection, names)
+        return selection
+
+    def _stand_in(self, query: Query, rule: Callable[[Any, Query | None], Any]) -> object:
+        """Return what a rule gives as placeholder, or NO_DATA; it is asked once for each time without data."""
+        known, previous = self._placeholder.value, self._previous.value
+        if known is not None and known[0] is rule:
+            return known[1]
+        data, before = (None, None) if previous is None else previous
+        value, _, names = self._under_record(
+            lambda: rule(data, before), f"placeholder_data of {query.key!r}", self._previous
+        )
+        if value is None or value is skip:
+            return NO_DATA
+        self._placeholder.keep((rule, value), names)
+        return value
+
+    def _under_record(
+        self, call: Callable[[], Any], what: str, reads: Memo[Any] | None = None
+    ) -> tuple[Any, BaseException | None, Identities]:
+        """Call under a record; `skip` where it raises, which is reported, or where what it has read is forgotten."""
+        record = Record(self._ledger)
+        try:
+            with recording(record):
+                if reads is not None:
+                    reads.spread()
+                value = call()
+        except Exception as error:
+            self._ledger.spread(record.names)
+            self._runtime.report(f"{what} raised {type(error).__name__}", error)
+            return skip, kept(error), record.names
+        return (skip if record.is_doomed else value), None, record.names
