@@ -8,7 +8,7 @@ from querykit.cache import QueryCache
 from querykit.checks import Seconds, seconds
 from querykit.core import Core
 from querykit.fetching import refuse_unusable
-from querykit.filters import QueryFilters
+from querykit.filters import QueryFilters, make_filters
 from querykit.identity import Identities, Record, merged, recording
 from querykit.keys import QueryKey, check_key, freeze
 from querykit.options import Options

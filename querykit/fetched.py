@@ -238,12 +238,12 @@ class FetchedEntry(StoredEntry):
         elif not self.is_busy:
             self._owner.rests(self)
 
-    def _pause(self, flight: Flight, *, paused: bool) -> None:
+    def show_pause(self, flight: Flight, *, paused: bool) -> None:
         if flight.is_running:
             flight.is_paused = paused
             self._owner.changed(self, Cause.PAUSE if paused else Cause.CONTINUE)
 
-    def _progress(self, flight: Flight, data: object) -> None:
+    def show_progress(self, flight: Flight, data: object) -> None:
         """Show what a running fetch has so far; NO_DATA: nothing any more."""
         if not flight.is_running or flight.record.is_doomed:
             return
@@ -320,7 +320,7 @@ class _Progress(Progress):
         return self._query.read_old()
 
     def paused(self, paused: bool) -> None:
-        self._query._pause(self._flight, paused=paused)
+        self._query.show_pause(self._flight, paused=paused)
 
     def show(self, data: object) -> None:
-        self._query._progress(self._flight, data)
+        self._query.show_progress(self._flight, data)
