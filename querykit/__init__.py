@@ -22,8 +22,9 @@ from querykit.events import Subscription
 from querykit.filters import QueryFilters
 from querykit.identity import use_identity
 from querykit.keys import QueryKey
-from querykit.observation import Observation
+from querykit.observation import Observation, Results
 from querykit.observer import QueryObserver, keep_previous_data
+from querykit.observers import QueriesObserver
 from querykit.options import DefaultOptions, ObserverOptions, Options, QueryOptions, query_options
 from querykit.pending import Pending
 from querykit.portal import Portal
@@ -50,6 +51,7 @@ __all__ = [
     "Options",
     "Pending",
     "Portal",
+    "QueriesObserver",
     "Query",
     "QueryCache",
     "QueryCancelled",
@@ -65,6 +67,7 @@ __all__ = [
     "QueryTimeout",
     "QuerykitError",
     "RequestTimeout",
+    "Results",
     "Subscription",
     "Unreachable",
     "WrongThread",

@@ -1,6 +1,6 @@
 """The client's methods that ask for the data of one key: `query`, `prefetch` and `observe`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, Unpack, overload
 
 from querykit.cache import QueryCache
@@ -11,8 +11,9 @@ from querykit.core import Core
 from querykit.errors import QueryCancelled, kept
 from querykit.flight import Waiter
 from querykit.keys import QueryKey
-from querykit.observation import Observation
+from querykit.observation import Observation, Results
 from querykit.observer import QueryObserver
+from querykit.observers import QueriesObserver
 from querykit.options import ObserverOptions, Options, QueryOptions
 from querykit.pending import Pending
 from querykit.query import Query
@@ -223,6 +224,41 @@ class AskingMethods:
             success ada
         """
         return Observation(QueryObserver(self, key, fn, **options))
+
+    @overload
+    def observe_many(
+        self, queries: Iterable[Options[Any, T]], *, combine: None = ...
+    ) -> Results[tuple[QueryResult[T], ...]]: ...
+    @overload
+    def observe_many(
+        self, queries: Iterable[Options[Any, T]], *, combine: Callable[[tuple[QueryResult[T], ...]], R]
+    ) -> Results[R]: ...
+    def observe_many(
+        self, queries: Iterable[Options[Any, Any]], *, combine: Callable[[Any], Any] | None = None
+    ) -> Results[Any]:
+        """Follow many keys: iterate over the tuples of their results, or over what `combine` makes of them.
+
+        Args:
+            queries: what `query_options` returns, one for each query.
+            combine: makes the result of the tuple of results; see `QueriesObserver`.
+
+        Example:
+            >>> import asyncio
+            >>> from querykit.client import QueryClient
+            >>> from querykit.options import query_options
+            >>> async def main() -> None:
+            ...     names = [query_options((name,), lambda name=name: name.upper()) for name in "ab"]
+            ...     joined = lambda results: "".join(each.data or "?" for each in results)
+            ...     async with QueryClient() as client, client.observe_many(names, combine=joined) as words:
+            ...         async for word in words:
+            ...             print(word)
+            ...             if "?" not in word:
+            ...                 break
+            >>> asyncio.run(main())
+            ??
+            AB
+        """
+        return Results(QueriesObserver(self, queries, combine=combine))
 
     @overload
     async def wait_for(

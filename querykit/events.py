@@ -91,6 +91,11 @@ class Delivery:
         self._queue: deque[Callable[[], None]] = deque()
         self._depth = 0
 
+    @property
+    def is_held(self) -> bool:
+        """Whether something has changed, or may yet, of which not everybody was told."""
+        return self._depth > 0
+
     def __enter__(self) -> None:
         self._depth += 1
 
