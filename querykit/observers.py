@@ -1,7 +1,7 @@
 """Observing many queries at once: one subscription, one tuple of results, or what `combine` makes of it."""
 
 from collections.abc import Callable, Iterable
-from operator import is_
+from operator import is_not
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar, cast, overload
 
@@ -103,10 +103,10 @@ class QueriesObserver(Generic[R]):
         self._client = client
         self._core: Final = core
         self._combine: Combine[R] | None = combine
-        self._made: Memo[tuple[Results[Any], Combine[R] | None, R]] = Memo(core.cache.ledger, self._forgotten)
+        self._made: Memo[tuple[R]] = Memo(core.cache.ledger, self._forgotten)
         self._places: list[_Place[Any]] = []
         self._results: list[QueryResult[Any]] = []
-        self._is_attached = self._is_held = self._is_closed = self._is_news = False
+        self._is_attached = self._is_held = self._is_closed = self._is_news = self._is_made = False
         self._told: object = UNSET
         self._subscribers = Subscribers(core.runtime, self._read, "an observer of many queries", self._left)
         self._place(queries)
@@ -129,7 +129,7 @@ class QueriesObserver(Generic[R]):
         """
         # While changes wait to be told, the results that were told last are not those of this moment.
         if not self._is_attached or self._core.cache.delivery.is_held or self._core.cache.ledger.carried() is not None:
-            self._results = [place.observer.result for place in self._places]
+            self._gather()
         result = self._read()
         self._made.spread()
         return result
@@ -159,7 +159,7 @@ class QueriesObserver(Generic[R]):
         self._refuse_closed()
         with self._core.cache.delivery:
             if combine is not None:
-                self._combine = combine
+                self._combine, self._is_made = combine, False
             self._place(queries)
             if self._is_attached:
                 self._tell_later()
@@ -193,6 +193,7 @@ class QueriesObserver(Generic[R]):
     def changed(self, at: int, result: QueryResult[Any]) -> None:
         """One of the queries has changed."""
         self._results[at] = result
+        self._is_made = False
         self._tell_later()
 
     def closed(self) -> None:
@@ -221,25 +222,29 @@ class QueriesObserver(Generic[R]):
         if self._told is not before:
             self._subscribers.tell()
 
+    def _gather(self) -> None:
+        """Ask every observer for its result of this moment."""
+        results = [place.observer.result for place in self._places]
+        if len(results) != len(self._results) or any(map(is_not, results, self._results)):
+            self._results, self._is_made = results, False
+
     def _read(self) -> R:
         """Return what was made of just these results, or make it."""
-        known, results, combine = self._made.value, self._results, self._combine
-        if known is not None:
-            inputs, by, value = known
-            if by is combine and len(inputs) == len(results) and all(map(is_, inputs, results)):
-                return value
-        inputs = tuple(results)
+        known, combine = self._made.value, self._combine
+        if known is not None and self._is_made:
+            return known[0]
+        inputs = tuple(self._results)
         if combine is None:
-            value = cast("R", inputs)
-            self._made.keep((inputs, combine, value), {})
-            return value
-        record = Record(self._core.cache.ledger)
-        with recording(record):
-            value = combine(inputs)
-        if known is not None:
-            value = cast("R", share(known[2], value))
-        if not record.is_doomed:
-            self._made.keep((inputs, combine, value), record.names)
+            value, record = cast("R", inputs), None
+        else:
+            record = Record(self._core.cache.ledger)
+            with recording(record):
+                value = combine(inputs)
+            if known is not None:
+                value = cast("R", share(known[0], value))
+        if record is None or not record.is_doomed:
+            self._made.keep((value,), {} if record is None else record.names)
+            self._is_made = True
         return value
 
     # Placing the queries
@@ -262,7 +267,7 @@ class QueriesObserver(Generic[R]):
         if self._is_attached:
             for place in places:
                 place.follow()
-        self._results = [place.observer.result for place in places]
+        self._gather()
 
     def _kept(self, place: _Place[T], at: int, options: Options[Any, T]) -> _Place[T]:
         place.at = at
@@ -282,7 +287,7 @@ class QueriesObserver(Generic[R]):
         with self._core.cache.delivery:
             for place in self._places:
                 place.follow()
-            self._results = [place.observer.result for place in self._places]
+            self._gather()
 
     def _left(self) -> None:
         if not self._is_held:
