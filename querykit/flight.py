@@ -227,6 +227,7 @@ class Flight:
         self.task: asyncio.Task[Any]
         self._waiters: dict[Waiter, None] = {}
         record.belongs_to(self)
+        record.counts_from_its_beginning = True
 
     @property
     def is_running(self) -> bool:

@@ -68,13 +68,12 @@ class Record:
 
     @property
     def holder(self) -> Holder | None:
-        """What is told when one of its identities is forgotten: the fetch that it is of, while that lives."""
+        """What is told when one of its identities is forgotten: what it is the record of, while that lives."""
         return self._holder()
 
     def belongs_to(self, holder: Holder) -> None:
-        """Let a fetch be told of what is forgotten; it holds this record, so this one does not hold it."""
+        """Let `holder` be told of what is forgotten; it holds this record, so this one does not hold it."""
         self._holder = weakref.ref(holder)
-        self.counts_from_its_beginning = True
 
     def name(self, identity: Hashable) -> None:
         """Note the use of `identity` now; an earlier use of it counts for more."""
