@@ -32,6 +32,7 @@ from querykit.presence import FocusManager, OnlineManager
 from querykit.query import Query
 from querykit.result import QueryResult
 from querykit.state import LiveState, QueryState, skip
+from querykit.streams import streamed
 
 __all__ = [
     "ApiError",
@@ -74,5 +75,6 @@ __all__ = [
     "keep_previous_data",
     "query_options",
     "skip",
+    "streamed",
     "use_identity",
 ]

@@ -45,6 +45,11 @@ class Progress(Protocol):
         """Which page more of an infinite query it is for, if it is."""
         ...
 
+    @property
+    def has_data(self) -> bool:
+        """Whether there is data now; unlike reading it, asking this is no use of it."""
+        ...
+
     def read_old(self) -> tuple[object, object]:
         """Return the data there is now, or NO_DATA, and its validators; reading counts as using it (S3)."""
         ...

@@ -248,8 +248,9 @@ class FetchedEntry(StoredEntry):
         if not flight.is_running or flight.record.is_doomed:
             return
         if data is NO_DATA:
-            self._blank()
-            self._owner.changed(self, Cause.RESET)
+            if self.status != "pending":
+                self._blank()
+                self._owner.changed(self, Cause.RESET)
         else:
             self._store(data, flight.began, flight.record.names, sharing=False)
             self._owner.changed(self, Cause.SET)
@@ -315,6 +316,10 @@ class _Progress(Progress):
     @property
     def direction(self) -> Direction | None:
         return self._flight.source.direction
+
+    @property
+    def has_data(self) -> bool:
+        return self._query.base is not NO_DATA
 
     def read_old(self) -> tuple[object, object]:
         return self._query.read_old()
