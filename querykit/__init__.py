@@ -1,6 +1,7 @@
 """A reactive query cache for asyncio: server state by key, with freshness, observers and a life cycle."""
 
 from querykit.cache import CacheEvent, QueryCache
+from querykit.cached import cached
 from querykit.client import ClientStats, QueryClient
 from querykit.context import QueryContext
 from querykit.entry import Cause
@@ -72,6 +73,7 @@ __all__ = [
     "Subscription",
     "Unreachable",
     "WrongThread",
+    "cached",
     "keep_previous_data",
     "query_options",
     "skip",

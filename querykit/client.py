@@ -9,12 +9,10 @@ from typing import Any, Self, TypeVar, Unpack, cast
 
 from blinker import Signal
 
-from querykit.asking import AskingMethods
 from querykit.bound import check_max_entries
-from querykit.bulk import BulkMethods
+from querykit.cached import CachedMethods
 from querykit.checks import Seconds, seconds
 from querykit.core import Core
-from querykit.data import DataMethods
 from querykit.events import Subscription
 from querykit.filters import make_filters
 from querykit.flight import Waiter, waits
@@ -55,7 +53,7 @@ class ClientStats:
     """Queries in the cache now."""
 
 
-class QueryClient(AskingMethods, BulkMethods, DataMethods):
+class QueryClient(CachedMethods):
     """A cache of server state, by key. It belongs to the event loop under which it is first called.
 
     Args:

@@ -43,7 +43,26 @@ StaleTimeOption = Seconds | Literal["static", "http"] | Callable[[Any], Seconds 
 RefetchOnOption = RefetchOn | Callable[[Any], RefetchOn]
 
 
-class QueryOptions(TypedDict, total=False):
+class CachedOptions(TypedDict, total=False):
+    """The options of a query but `stale_time`, which `cached` wants to be said: see `QueryOptions`."""
+
+    gc_time: Seconds
+    retry: float | RetryRule
+    retry_delay: Seconds | DelayRule | None
+    retry_on: tuple[type[BaseException], ...]
+    timeout: Seconds | None
+    error_time: Seconds
+    stale_if_error: Seconds | None
+    network_mode: NetworkMode
+    initial_data: Any
+    initial_data_age: Seconds
+    identity: Hashable
+    tags: Collection[Hashable] | Callable[[Any], Collection[Hashable]]
+    meta: Mapping[str, Any]
+    structural_sharing: bool
+
+
+class QueryOptions(CachedOptions, total=False):
     """The options of a query. Times are in seconds, or `timedelta`s.
 
     Attributes:
@@ -68,20 +87,6 @@ class QueryOptions(TypedDict, total=False):
     """
 
     stale_time: StaleTimeOption
-    gc_time: Seconds
-    retry: float | RetryRule
-    retry_delay: Seconds | DelayRule | None
-    retry_on: tuple[type[BaseException], ...]
-    timeout: Seconds | None
-    error_time: Seconds
-    stale_if_error: Seconds | None
-    network_mode: NetworkMode
-    initial_data: Any
-    initial_data_age: Seconds
-    identity: Hashable
-    tags: Collection[Hashable] | Callable[[Any], Collection[Hashable]]
-    meta: Mapping[str, Any]
-    structural_sharing: bool
 
 
 class ObserverOptions(QueryOptions, total=False):

@@ -28,7 +28,7 @@ ROWS: tuple[tuple[str, frozenset[str]], ...] = tuple(
         "policy": "options checks retry runtime bound timetable presence",
         "one key, all keys": "entry layers stored flight owner fetching fetched query filters cache calls core pending",
         "reactions": "result memo view subscribers follower observer observation observers streams infinite mutation",
-        "the face": "asking bulk data portal client signals hydration",
+        "the face": "asking bulk data cached portal client signals hydration",
         "transport": "http",
         "cluster": "cluster",
         "elsewhere": "persist distributed",
