@@ -46,6 +46,7 @@ from querykit import (
     Subscription,
     Unreachable,
     WrongThread,
+    cached,
     query_options,
     skip,
     use_identity,
@@ -411,3 +412,99 @@ def errors() -> None:
 def types(seconds: Seconds, stale_time: StaleTime, marker: Skip) -> Callable[[], object]:
     seconds = timedelta(seconds=1) if stale_time == "http" else seconds
     return lambda: (seconds, marker is skip)
+
+
+# Functions whose calls are queries
+
+
+async def decorated(client: QueryClient) -> None:
+    @client.cached("pods", stale_time=30, retry=1, tags={"pods"}, timeout=timedelta(seconds=5))
+    async def pods(cluster: str, *, limit: int = 50) -> Pods:
+        return [{cluster: str(limit)}]
+
+    def in_small(cluster: str) -> QueryKey:
+        return (cluster.lower(),)
+
+    @client.cached("count", stale_time="static", key=in_small)
+    def count(cluster: str) -> int:
+        return len(cluster)
+
+    assert_type(await pods("prod"), Pods)
+    assert_type(await pods(cluster="prod", limit=5), Pods)
+    assert_type(await count("prod"), int)
+    assert_type(pods.key("prod"), QueryKey)
+    assert_type(pods.options("prod", limit=5), Options[Pods, Pods])
+    assert_type(pods.get("prod"), Pods | None)
+    assert_type(count.get("prod"), int | None)
+    assert_type(pods.observe("prod"), Observation[Pods])
+    assert_type(pods.prefetch("prod"), Pending)
+    assert_type(pods.invalidate(), Pending)
+    assert_type(pods.invalidate("prod", limit=5), Pending)
+    assert_type(pods.remove(), Pending)
+    assert_type(await pods.remove("prod"), None)
+    assert_type(await client.query(pods.options("prod").select(len)), int)
+    assert_type(client.get_query_data(pods.options("prod")), Pods | None)
+    await pods()  # type: ignore[call-arg]
+    await pods("prod", 5)  # type: ignore[call-arg]
+    await pods(5)  # type: ignore[arg-type]
+    pods.key()  # type: ignore[call-arg]
+    pods.get("prod", namespace="web")  # type: ignore[call-arg]
+    pods.options(5)  # type: ignore[arg-type]
+    pods.observe(limit=5)  # type: ignore[call-arg]
+    pods.prefetch(cluster=5)  # type: ignore[arg-type]
+    pods.invalidate(5)  # type: ignore[call-overload]
+    pods.remove(limit=5)  # type: ignore[call-overload]
+    client.cached("pods")(fetch_with_two)  # type: ignore[call-arg]  # stale_time is required
+    client.cached("pods", stale_time="soon")  # type: ignore[arg-type]
+    client.cached(("pods",), stale_time=3)  # type: ignore[arg-type]
+    client.cached("pods", stale_time=3, fresh=1)  # type: ignore[call-arg]
+    client.cached("pods", stale_time=3)(1)  # type: ignore[call-overload]
+    async with asyncio.TaskGroup() as group:
+        assert_type(group.create_task(pods("prod")), asyncio.Task[Pods])
+
+
+@cached("nodes", stale_time=30)
+async def fetch_nodes(cluster: str) -> list[int]:
+    return [len(cluster)]
+
+
+class OfLibrary:
+    def __init__(self, client: QueryClient, name: str) -> None:
+        self.client = client
+        self.__query_key__: QueryKey = (name,)
+
+    @cached("pods", stale_time=30)
+    async def pods(self, namespace: str = "default", *, limit: int = 50) -> Pods:
+        return [{namespace: str(limit)}]
+
+    @cached("count", stale_time=30)
+    def count(self) -> int:
+        return len(self.__query_key__)
+
+
+class OfNobody:
+    @cached("pods", stale_time=30)
+    async def pods(self) -> Pods:
+        return []
+
+
+async def unbound(client: QueryClient) -> None:
+    nodes = fetch_nodes.bind(client)
+    assert_type(await nodes("prod"), list[int])
+    fetch_nodes("prod")  # type: ignore[operator]  # whose cache?
+    fetch_nodes.bind(None)  # type: ignore[arg-type]
+    await nodes(1)  # type: ignore[arg-type]
+
+    library = OfLibrary(client, "prod")
+    assert_type(await library.pods(), Pods)
+    assert_type(await library.pods("web", limit=5), Pods)
+    assert_type(library.pods.get(namespace="web"), Pods | None)
+    assert_type(library.pods.key("web"), QueryKey)
+    assert_type(await library.count(), int)
+    assert_type(library.count.observe(), Observation[int])
+    assert_type(library.pods.invalidate(), Pending)
+    await library.pods(5)  # type: ignore[arg-type]
+    await library.pods("web", 5)  # type: ignore[call-arg]
+    await library.pods(space="web")  # type: ignore[call-arg]
+    library.count.key(1)  # type: ignore[call-arg]
+    await OfNobody().pods()  # type: ignore[call-overload]
