@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import WRAPPER_ASSIGNMENTS
 from types import MethodType
 from typing import (
     TYPE_CHECKING,
@@ -23,9 +24,9 @@ from querykit.asking import AskingMethods
 from querykit.bulk import BulkMethods
 from querykit.checks import or_rule, stale_time as checked_stale_time
 from querykit.data import DataMethods
-from querykit.keys import QueryKey, check_key, freeze
+from querykit.keys import QueryKey, freeze
 from querykit.observation import Observation
-from querykit.options import CachedOptions, Options, StaleTimeOption, check_options
+from querykit.options import CachedOptions, ObserverOptions, Options, QueryOptions, StaleTimeOption, check_options
 from querykit.pending import Pending
 
 __all__ = ["Cached", "CachedDecorator", "CachedMethods", "HasQueryKey", "UnboundCached", "UnboundDecorator", "cached"]
@@ -52,50 +53,62 @@ class HasQueryKey(Protocol):
         ...
 
 
-class _Rule:
-    """What a decorator was told, with the function that it was put on: how a call becomes a query."""
+_SIMPLE: Final = inspect.Parameter.POSITIONAL_OR_KEYWORD
+_ALSO_SIMPLE: Final = inspect.Parameter.KEYWORD_ONLY
 
-    def __init__(self, fn: Callable[..., Any], name: str, key: KeyRule | None, options: dict[str, Any]) -> None:
+
+class _Rule:
+    """What a decorator was told, with the function that it was put on: how a call becomes a query.
+
+    Attributes:
+        defaults: by the number of arguments given, which are all by position, the defaults of the others.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        name: str,
+        key: KeyRule | None,
+        options: QueryOptions,
+        *,
+        of_instance: bool = False,
+    ) -> None:
         self.fn: Final = fn
         self.name: Final = name
         self.key: Final = key
         self.options: Final = options
         self.called: Final[str] = getattr(fn, "__qualname__", repr(fn))
-        self.signature = inspect.signature(fn)
-        self.metadata: dict[str, Any] = {
+        signature = inspect.signature(fn)
+        parameters = list(signature.parameters.values())[of_instance:]
+        self.signature: Final = signature.replace(parameters=parameters)
+        self.metadata: Final[dict[str, Any]] = {
             **getattr(fn, "__dict__", {}),
-            **{name: getattr(fn, name) for name in ("__module__", "__name__", "__qualname__", "__doc__")},
+            **{name: getattr(fn, name) for name in WRAPPER_ASSIGNMENTS if hasattr(fn, name)},
+            "__signature__": self.signature,
             "__wrapped__": fn,
         }
-        self._read()
+        self.defaults: Final[dict[int, tuple[object, ...]]] = {}
+        self._others: Final[dict[int, tuple[dict[str, object], frozenset[str]]]] = {}
+        if all(one.kind is _SIMPLE or (one.kind is _ALSO_SIMPLE and not key) for one in parameters):
+            self._read(parameters)
 
-    def of_method(self) -> "_Rule":
-        """Return the same for a method that is called on its instance."""
-        rule = _Rule(self.fn, self.name, self.key, self.options)
-        rule.signature = self.signature.replace(parameters=list(self.signature.parameters.values())[1:])
-        rule.metadata["__signature__"] = rule.signature
-        rule._read()
-        return rule
-
-    def _read(self) -> None:
-        """Note, by the number of arguments given by position, the defaults of those left out.
-
-        That is all there is to say of a function whose parameters are all positional: binding by `inspect` takes
-        ten times as long.
-        """
-        parameters = list(self.signature.parameters.values())
-        self._left_out: dict[int, tuple[object, ...]] = {}
-        if all(one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) for one in parameters):
-            for given in range(len(parameters) + 1):
-                rest = tuple([one.default for one in parameters[given:]])
-                if all(default is not inspect.Parameter.empty for default in rest):
-                    self._left_out[given] = rest
+    def _read(self, parameters: list[inspect.Parameter]) -> None:
+        """Note what there is to know of a call by the number of arguments by position: `inspect` takes much longer."""
+        for given in range(sum(one.kind is _SIMPLE for one in parameters) + 1):
+            others = {one.name: one.default for one in parameters[given:]}
+            required = frozenset(name for name, default in others.items() if default is inspect.Parameter.empty)
+            self._others[given] = others, required
+            if not required and self.key is None:
+                self.defaults[given] = tuple(others.values())
 
     def parts(self, args: tuple[object, ...], kwargs: dict[str, object]) -> tuple[object, ...]:
         """Return the key parts of one call."""
-        if not kwargs and (rest := self._left_out.get(len(args))) is not None:
-            parts = args + rest
-            return parts if self.key is None else self._checked(self.key(*parts))
+        known = self._others.get(len(args))
+        if known is not None and known[1] <= kwargs.keys() <= known[0].keys():
+            values = args + tuple({**known[0], **kwargs}.values())
+            if self.key is None:
+                return values
+            return self._checked(self.key(*values))
         try:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
@@ -106,10 +119,9 @@ class _Rule:
         return tuple(bound.arguments.values())
 
     def _checked(self, parts: object) -> tuple[object, ...]:
-        try:
-            return check_key(parts, "key part list")
-        except TypeError as error:
-            raise TypeError(f"key= of {self.called}: {error}") from None
+        if not isinstance(parts, tuple):
+            raise TypeError(f"key= of {self.called} returns a tuple of key parts, not {parts!r}")
+        return cast("tuple[object, ...]", parts)
 
 
 class Cached(Generic[P, T]):
@@ -132,7 +144,7 @@ class Cached(Generic[P, T]):
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
         """Return the data, as `client.query` does: from the cache if it is fresh, else by calling the function."""
-        fn = self._fn
+        fn: Callable[..., T] = self._fn
         return self._client.query(self._key(args, kwargs), lambda: fn(*args, **kwargs), **self._rule.options)
 
     def key(self, /, *args: P.args, **kwargs: P.kwargs) -> QueryKey:
@@ -141,8 +153,9 @@ class Cached(Generic[P, T]):
 
     def options(self, /, *args: P.args, **kwargs: P.kwargs) -> Options[T, T]:
         """Return the call as options, for the client's methods and for observers."""
-        fn = self._fn
-        return Options(self._key(args, kwargs), lambda: fn(*args, **kwargs), self._rule.options)  # type: ignore[arg-type]
+        fn: Callable[..., T] = self._fn
+        options = cast("ObserverOptions", self._rule.options)
+        return Options(self._key(args, kwargs), lambda: fn(*args, **kwargs), options)
 
     def get(self, /, *args: P.args, **kwargs: P.kwargs) -> T | None:
         """Return the data as it stands in the cache, or None; nothing is fetched."""
@@ -178,7 +191,9 @@ class Cached(Generic[P, T]):
         return self._client.remove_queries(self._prefix)
 
     def _key(self, args: tuple[object, ...], kwargs: dict[str, object]) -> QueryKey:
-        key = self._prefix + self._rule.parts(args, kwargs)
+        rule = self._rule
+        defaults = None if kwargs else rule.defaults.get(len(args))
+        key = self._prefix + (rule.parts(args, kwargs) if defaults is None else args + defaults)
         try:
             hash(key)
         except TypeError:  # a part that is frozen by value, or cannot be
@@ -231,16 +246,22 @@ class UnboundCached(Generic[P, T]):
         if instance is None:
             return self
         if self._method is None:
-            self._method = self._rule.of_method()
+            rule = self._rule
+            self._method = _Rule(rule.fn, rule.name, rule.key, rule.options, of_instance=True)
         called = self._rule.called
         client = getattr(instance, "client", None)
         if not isinstance(client, CachedMethods):
-            raise TypeError(f"{called} is cached by its instance's `client`, a QueryClient, which is {client!r}")
-        try:
-            stands_for = check_key(instance.__query_key__, "`__query_key__`")
-        except (AttributeError, TypeError) as error:
-            raise TypeError(f"{called} is cached by what stands for its instance in keys: {error}") from None
-        bound: Cached[..., Any] = Cached(client, self._method, instance, stands_for)
+            raise TypeError(
+                f"{called} is cached by the client of its instance: give {owner.__name__} "
+                f"a `client`, a QueryClient, which is {client!r}"
+            )
+        stands_for = getattr(instance, "__query_key__", None)
+        if not isinstance(stands_for, tuple):
+            raise TypeError(
+                f"{called} is cached by what stands for its instance in keys: give {owner.__name__} "
+                f"a `__query_key__`, a tuple, which is {stands_for!r}"
+            )
+        bound: Cached[..., Any] = Cached(client, self._method, instance, cast("QueryKey", stands_for))
         return bound
 
 
@@ -303,7 +324,7 @@ def cached(
         raise TypeError(f'cached takes a name for the keys, as in cached("pods", stale_time=30), not {name!r}')
     if key is not None and not callable(key):
         raise TypeError(f"key= is a callable of the function's arguments that returns a tuple, not {key!r}")
-    checked = {**options, "stale_time": or_rule(checked_stale_time)(stale_time, "stale_time")}
+    checked = cast("QueryOptions", {**options, "stale_time": or_rule(checked_stale_time)(stale_time, "stale_time")})
     check_options(checked)
 
     def decorate(fn: Callable[..., Any], /) -> UnboundCached[..., Any]:
