@@ -16,6 +16,7 @@ from querykit.errors import (
     QuerykitError,
     QueryTimeout,
     RequestTimeout,
+    SourceEnded,
     Unreachable,
     WrongThread,
 )
@@ -23,6 +24,7 @@ from querykit.events import Subscription
 from querykit.filters import QueryFilters
 from querykit.identity import use_identity
 from querykit.keys import QueryKey
+from querykit.live import LiveFn, live
 from querykit.observation import Observation, Results
 from querykit.observer import QueryObserver, keep_previous_data
 from querykit.observers import QueriesObserver
@@ -44,6 +46,7 @@ __all__ = [
     "DefaultOptions",
     "FocusManager",
     "InvalidBody",
+    "LiveFn",
     "LiveState",
     "MissingQueryFunction",
     "Observation",
@@ -70,11 +73,13 @@ __all__ = [
     "QuerykitError",
     "RequestTimeout",
     "Results",
+    "SourceEnded",
     "Subscription",
     "Unreachable",
     "WrongThread",
     "cached",
     "keep_previous_data",
+    "live",
     "query_options",
     "skip",
     "streamed",

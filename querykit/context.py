@@ -58,6 +58,10 @@ class Progress(Protocol):
         """Say that the fetch waits for the network, or goes on."""
         ...
 
+    async def go_live(self, fn: Any, context: Any, /) -> Any:
+        """Start a live source anew, and return its first value."""
+        ...
+
     def show(self, data: object) -> None:
         """Let observers see data before the fetch ends; NO_DATA takes away what there was."""
         ...

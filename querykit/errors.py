@@ -4,6 +4,7 @@ QuerykitError
   QueryCancelled          the fetch a caller waited for was cancelled
   QueryTimeout            a fetch took longer than its `timeout` (also a TimeoutError)
   QueryCycleError         a query would wait for itself (also a RuntimeError)
+  SourceEnded             a live query's source ended before its first value
   MissingQueryFunction    there is nothing to fetch the data with (also a TypeError)
   ClientClosed            the client was closed (also a RuntimeError)
   ObserverClosed          the observer was closed (also a RuntimeError)
@@ -33,6 +34,7 @@ __all__ = [
     "QueryTimeout",
     "QuerykitError",
     "RequestTimeout",
+    "SourceEnded",
     "Unreachable",
     "WrongThread",
 ]
@@ -82,6 +84,24 @@ class QueryCycleError(QuerykitError, RuntimeError):
 
     def __str__(self) -> str:
         return "these queries would wait for each other forever: " + " → ".join(map(repr, self.keys))
+
+
+class SourceEnded(QuerykitError):
+    """A live query's source ended before its first value; it is started again.
+
+    Attributes:
+        key: the query's key.
+        retryable: True: it may bring a value the next time.
+    """
+
+    retryable = True
+
+    def __init__(self, key: tuple[object, ...]) -> None:
+        super().__init__(key)
+        self.key = key
+
+    def __str__(self) -> str:
+        return f"the live source of {self.key!r} ended before its first value"
 
 
 class MissingQueryFunction(QuerykitError, TypeError):

@@ -3,7 +3,8 @@
 import asyncio
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -76,6 +77,25 @@ async def _attempt(
         value = await value
     refuse_unusable(value, key)
     return value, context
+
+
+@asynccontextmanager
+async def opened(fn: Callable[..., object], *arguments: object) -> AsyncGenerator[AsyncIterable[Any], None]:
+    """Call an async generator function; its generator is closed when the block is left.
+
+    Raises:
+        TypeError: it returns no async iterable.
+    """
+    stream: Any = fn(*arguments)
+    if inspect.isawaitable(stream):
+        stream = await stream
+    if not isinstance(stream, AsyncIterable):
+        raise TypeError(f"{fn!r} returns {stream!r}, which is no async generator or other async iterable")
+    try:
+        yield stream
+    finally:
+        if inspect.isasyncgen(stream):
+            await stream.aclose()
 
 
 def refuse_unusable(value: object, key: QueryKey) -> None:

@@ -1,11 +1,10 @@
 """A query function from an async generator whose chunks the data grows by."""
 
-import inspect
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
-from contextlib import AsyncExitStack, aclosing
-from typing import Any, Final, Literal, TypeVar, cast, overload
+from collections.abc import AsyncIterable, Awaitable, Callable
+from typing import Any, Final, Literal, TypeVar, overload
 
 from querykit.context import QueryContext
+from querykit.fetching import opened
 from querykit.flight import takes_context
 from querykit.state import NO_DATA, UNSET
 
@@ -83,16 +82,8 @@ def streamed(
             progress.show(NO_DATA)
         elif refetch_mode == "append" and progress.has_data:
             data = progress.read_old()[0]
-        async with AsyncExitStack() as stack:
-            stream: Any = cast("Any", fn)(context) if with_context else cast("Any", fn)()
-            if inspect.isawaitable(stream):
-                stream = await stream
-            if not isinstance(stream, AsyncIterable):
-                raise TypeError(f"{fn!r} returns {stream!r}, which is no async generator or other async iterable")
-            chunks = cast("AsyncIterable[Any]", stream)
-            if isinstance(chunks, AsyncGenerator):
-                await stack.enter_async_context(aclosing(chunks))
-            async for chunk in chunks:
+        async with opened(fn, *([context] if with_context else [])) as stream:
+            async for chunk in stream:
                 data = reduce(data, chunk)
                 if shows:
                     progress.show(data)

@@ -1,0 +1,339 @@
+"""One key's live source: it runs in a task of its own, beside the fetches, each of which starts it anew."""
+
+import asyncio
+import inspect
+import math
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from querykit.context import QueryContext
+from querykit.entry import Cause
+from querykit.errors import QueryCancelled, SourceEnded, kept
+from querykit.fetched import FetchedEntry
+from querykit.fetching import opened, refuse_unusable
+from querykit.flight import Flight, Part, Source
+from querykit.identity import Identities, Ledger, Record, recording
+from querykit.keys import FrozenKey, QueryKey
+from querykit.live import LiveFn
+from querykit.options import ResolvedOptions
+from querykit.owner import Owner
+from querykit.retry import BASE_DELAY, MAX_DELAY
+from querykit.state import NEVER, NO_DATA, UNSET, LivePhase, LiveState, skip
+from querykit.timetable import Appointment
+
+__all__: list[str] = []
+
+
+class Run(Part):
+    """One run of a live query's source.
+
+    Attributes:
+        fn: what is run.
+        context: what the source may know of the fetch that started it.
+        record: under which it runs.
+        options: those of the fetch that started it.
+        flight: the fetch that waits for its first value, or None once that has come.
+        is_connected: whether the first value has come.
+        began: when it started.
+        error: why it ended.
+        has_ended: whether it did so by itself.
+    """
+
+    __slots__ = (
+        "began",
+        "context",
+        "error",
+        "first",
+        "fn",
+        "has_ended",
+        "is_connected",
+        "options",
+        "query",
+        "record",
+        "task",
+    )
+
+    def __init__(
+        self,
+        query: "LiveEntry",
+        fn: LiveFn[Any],
+        context: QueryContext[Any],
+        flight: Flight,
+        ledger: Ledger,
+        now: float,
+    ) -> None:
+        super().__init__(flight)
+        self.query = query
+        self.fn = fn
+        self.context = context
+        self.record = Record(ledger)
+        self.began = now
+        self.error: BaseException | None = None
+        self.has_ended = self.is_connected = False
+        self.options = flight.source.options
+        self.first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.task: asyncio.Task[Any] | None = None
+        self.record.belongs_to(self)
+        if self.options.identity is not UNSET:
+            self.record.name(self.options.identity)
+
+    def uses(self, identity: Hashable) -> bool:
+        """Whether the source has used `identity`, and its values still count."""
+        return self.query.run is self and identity in self.record.names
+
+    def forget(self, identity: Hashable) -> None:
+        """Let the query go of what this has brought."""
+        self.query.forget(identity)
+
+    async def pass_on(self) -> None:
+        """Give the source's values to the query, until it ends or the query wants no more."""
+        try:
+            async with opened(self.fn.fn, *([self.context] if self.fn.takes_context else [])) as values:
+                async for value in values:
+                    if not self.query.receive(self, value):
+                        return
+        except asyncio.CancelledError as error:
+            if self.task is None or self.task.cancelling():
+                raise
+            self.error = error
+        except Exception as error:
+            self.error = error
+        finally:
+            self.query.ran_out(self)
+            if not self.first.done():
+                self.first.set_result(None)
+
+    def cancel(self) -> None:
+        """End it; one that stops itself ends at its next value."""
+        if self.task is not None and self.task is not _current_task():
+            self.task.cancel()
+
+
+class LiveEntry(FetchedEntry):
+    """A key of the cache whose data may be pushed.
+
+    Attributes:
+        run: the source that runs, if one does.
+    """
+
+    __slots__ = ("_failures", "_live_state", "_phase", "_reminder", "run")
+
+    def __init__(self, owner: Owner[Any], key: QueryKey, frozen: FrozenKey, defaults: ResolvedOptions) -> None:
+        super().__init__(owner, key, frozen, defaults)
+        self.run: Run | None = None
+        self._phase: LivePhase | None = None
+        self._live_state: LiveState | None = None
+        self._failures = 0
+        self._reminder: Appointment | None = None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether values come."""
+        return self.run is not None and self.run.is_connected
+
+    @property
+    def lacks_source(self) -> bool:
+        """Whether a live source should run for those who observe it, and none does."""
+        wanted = self.source is not None and isinstance(self.source.fn, LiveFn) and self._is_wanted
+        return wanted and self.run is None and self.flight is None
+
+    @property
+    def live_state(self) -> LiveState | None:
+        """What its live source is doing; None if it never had one. The same object until it changes."""
+        phase, known = self._phase, self._live_state
+        if phase == "live" and self.run is not None and self.run.record.began <= self.invalidated_epoch:
+            phase = "stale"
+        if phase is not None and (known is None or known.phase != phase):
+            error = None if phase == "live" or known is None else known.error
+            self._live_state = LiveState(phase, self._owner.now(), error)
+        return self._live_state
+
+    @property
+    def _is_wanted(self) -> bool:
+        return not self.parked and any(observer.enabled for observer in self.observers)
+
+    @property
+    def _is_quiet(self) -> bool:
+        return super()._is_quiet and not self.is_live
+
+    def uses(self, identity: Hashable) -> bool:
+        """Whether the data, the error, the running fetch or the live source is of `identity`."""
+        return super().uses(identity) or (self.run is not None and identity in self.run.record.names)
+
+    def forget(self, identity: Hashable) -> None:
+        """Let go of what was computed under `identity`, the running source included."""
+        if self.run is not None and self.uses(identity):
+            self.add_identities(self.run.record.names)
+        super().forget(identity)
+
+    # The source
+
+    async def go_live(self, flight: Flight, fn: LiveFn[Any], context: QueryContext[Any]) -> Any:
+        """Run the source anew for a fetch; return when it has brought its first value."""
+        self._end_run()
+        run = self.run = Run(self, fn, context, flight, self._owner.ledger, self._owner.now())
+        is_again = self._phase == "retrying" or flight.failures > 0
+        self._enter("retrying" if is_again else "stale" if self.has_data else "connecting")
+        task_context = flight.source.context.copy()
+        task_context.run(run.record.enter)
+        run.task = self._owner.spawn(run.pass_on(), f"querykit live source of {self.key!r}", task_context)
+        await run.first
+        if run.error is not None:
+            raise run.error
+        if not run.is_connected:
+            raise SourceEnded(self.key) if run.has_ended else QueryCancelled(self.key, "stopped")
+        return self.data
+
+    def receive(self, run: Run, value: Any) -> bool:
+        """Take a value of the source; False if it need bring no more."""
+        if self.run is not run or run.record.is_doomed:
+            return False
+        with self._owner.delivery:
+            value = self._valued(run, value)
+            if self.run is not run or run.record.is_doomed:  # the updater has removed what it was to update
+                return False
+            if value is skip:
+                return True
+            flight, run.flight = run.flight, None
+            if not run.is_connected:
+                run.is_connected = True
+                self._enter("live")
+            if flight is not None and flight.is_running:
+                flight.record.take_on(run.record.names)
+                self._end(flight, None, value, run.context)
+                if not run.first.done():
+                    run.first.set_result(None)
+            else:
+                self._push(run, value)
+        return True
+
+    def _valued(self, run: Run, value: Any) -> Any:
+        if callable(value):
+            base = self.base
+            if base is NO_DATA:
+                raise TypeError(f"the first value of the live query {self.key!r} is data, not the updater {value!r}")
+            run.record.take_on(self.identities)
+            with recording(run.record):
+                value = value(base)
+        if inspect.isawaitable(value):
+            raise TypeError(f"the live query {self.key!r} got {value!r}: await it before you yield it")
+        refuse_unusable(value, self.key)
+        return value
+
+    def _push(self, run: Run, value: object) -> None:
+        epoch, sharing = self._owner.ledger.tick(), run.options.structural_sharing
+        self._store(value, epoch, run.record.names, sharing=sharing)
+        if run.record.began <= self.invalidated_epoch:
+            self.valid_at = NEVER
+        self._owner.changed(self, Cause.SUCCESS)
+
+    def ran_out(self, run: Run) -> None:
+        """The source has ended: it is started again, if anybody observes it."""
+        if self.run is not run:
+            return
+        self.run, run.has_ended = None, True
+        now = self._owner.now()
+        self._failures = 1 if run.is_connected and now - run.began >= MAX_DELAY else self._failures + 1
+        self._lose_touch()
+        self._enter("retrying", run.error)
+        self._mind_live()
+
+    def _end_run(self) -> None:
+        run, self.run = self.run, None
+        if run is not None:
+            run.cancel()
+            self._lose_touch()
+
+    def _stop_connecting(self) -> None:
+        """End a source that has brought nothing yet."""
+        if self.run is not None and not self.run.is_connected:
+            self._stop()
+
+    def _stop(self) -> None:
+        """End the source at once."""
+        self._remind(None)
+        self._end_run()
+        self._failures = 0
+        if self._phase is not None:
+            self._enter("stopped")
+
+    def _lose_touch(self) -> None:
+        if self.valid_at == math.inf:  # it was current until now
+            self.valid_at = self._owner.now()
+
+    def _enter(self, phase: LivePhase, error: BaseException | None = None) -> None:
+        known = self._live_state
+        self._phase = phase
+        if error is not None or known is None or known.phase != phase:
+            last = None if known is None or phase == "live" else known.error
+            self._live_state = LiveState(phase, self._owner.now(), last if error is None else kept(error))
+            self._owner.changed(self, Cause.LIVE)
+
+    # When to start and to stop
+
+    def _mind_live(self) -> None:
+        """See that a source runs if it is wanted, and none if not."""
+        if self._phase is None or self._phase == "stopped":
+            return
+        if self.run is not None:
+            wanted = self._is_wanted or bool(self.waiters)
+            self._remind(None if wanted else self.run.fn.grace, self._grace_is_over)
+        elif self.flight is None and self._is_wanted:
+            longest = min(BASE_DELAY * 2 ** min(self._failures, 10), MAX_DELAY)
+            self._remind(self._owner.jitter(longest), self._run_again)
+        elif self.flight is None:
+            self._stop()
+
+    def _remind(self, delay: float | None, then: Callable[[], None] | None = None) -> None:
+        reminder = self._reminder
+        if delay is None or then is None:
+            if reminder is not None:
+                reminder.cancel()
+            self._reminder = None
+        elif reminder is None or reminder.callback is None:
+            self._reminder = self._owner.at(self._owner.now() + delay, then)
+
+    def _grace_is_over(self) -> None:
+        self._reminder = None
+        if not self._is_wanted and not self.waiters:
+            with self._owner.delivery:
+                self._stop()
+                self.settle_down()
+
+    def _run_again(self) -> None:
+        self._reminder = None
+        if self.lacks_source and self.source is not None:
+            self._begin(self.source, restarted=False)
+
+    # What happens to the entry happens to its source
+
+    def settle_down(self) -> None:
+        """End what nobody wants; the source after its grace time."""
+        super().settle_down()
+        self._mind_live()
+
+    def _go_on(self) -> None:
+        super()._go_on()
+        self._mind_live()
+
+    def _begin(self, source: Source, *, restarted: bool) -> None:
+        self._remind(None)
+        super()._begin(source, restarted=restarted)
+
+    def _store(
+        self, data: object, epoch: int, identities: Identities, *, age: float = 0.0, sharing: bool = True
+    ) -> None:
+        super()._store(data, epoch, identities, age=age, sharing=sharing)
+        if self.is_live and self.valid_at != NEVER:
+            self.valid_at = math.inf  # what changes it is told at once
+
+    def _blank(self) -> None:
+        self._stop()
+        super()._blank()
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
