@@ -127,7 +127,7 @@ class DataMethods:
             record = ledger.carried() or Record(ledger)
             record.take_on(query.identities)
             with recording(record):
-                value = value(query.base)
+                value = value(query.known(query.epoch_by(ledger.current(), ledger.epoch + 1)))
             ledger.spread(record.names)
             names = record.names
         if inspect.iscoroutine(value):

@@ -150,6 +150,7 @@ class FetchedEntry(StoredEntry):
             flight.cancel()
             self._owner.ledger.unindex(flight.record.names, flight)
 
+            self._fold()
     async def _run(self, flight: Flight) -> None:
         # An eager one runs before who made it knows it.
         task = flight.task = cast("asyncio.Task[Any]", asyncio.current_task())
@@ -276,11 +277,12 @@ class FetchedEntry(StoredEntry):
         """The same for what was computed under `identity`; where observed, it is parked.
 
         Fetches that wait for this one go with it: what they would make of its absence is of that identity too.
+            self._fold()
         """
         if not self.uses(identity):
             return
-        self.layers = None
-        names = self.identities
+        names = self._names
+        self._strip()
         if self.flight is not None:
             self.flight.record.take_on(names)  # it goes with its entry, whatever it has named itself
             names = merged(names, self.flight.record.names)
@@ -296,13 +298,13 @@ class FetchedEntry(StoredEntry):
         self._owner.note_removed(self.frozen, self._owner.ledger.tick(), exact=True)
         self._release(record, self._cancelled(why))
         self._blank()
-        if not self.observers:
+        if not (self.observers or self.layers):  # a pending change waits for data to change
             self._owner.drop(self)
         self._owner.changed(self, cause)
 
     def vanish(self) -> None:
         """Let go of everything, since the cache does."""
-        self.layers = None
+        self._strip()
         self._blank()
 
 

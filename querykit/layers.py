@@ -1,6 +1,6 @@
 """Optimistic changes: what is seen is the base with the updaters of pending mutations applied, in their order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from querykit.identity import Identities, Record, merged, recording
@@ -27,11 +27,18 @@ class Layer:
         self.record = record
         self.confirmed: int | None = None
 
+    def is_older(self, epoch: int) -> bool:
+        """Whether it was confirmed before `epoch`: what was begun then has the change in it."""
+        return self.confirmed is not None and self.confirmed < epoch
+
 
 class Layers:
     """The pending changes of one entry over its base, the data that was fetched or set.
 
-    A layer whose updater raises is reported with `what`, and leaves.
+    A layer whose updater raises is reported with `what`, and leaves; one whose mutation is doomed leaves too.
+
+    Attributes:
+        base: the data without the changes.
     """
 
     __slots__ = ("_layers", "_report", "_what", "base")
@@ -60,28 +67,46 @@ class Layers:
     def rebase(self, base: object, epoch: int) -> None:
         """Take a new base that was begun at `epoch`: the layers that were confirmed before are part of it."""
         self.base = base
-        self._layers = [one for one in self._layers if one.confirmed is None or one.confirmed >= epoch]
+        self._layers = [one for one in self._layers if not one.is_older(epoch)]
 
-    def fold(self) -> None:
-        """Make the lowest layers part of the base, as far as they are confirmed."""
-        while self._layers and self._layers[0].confirmed is not None:
-            layer = self._layers[0]
-            self.base = self._applied(layer, self.base)
-            self.discard(layer)
+    def known(self, epoch: int) -> object:
+        """Return what is known to be true at `epoch`: the base with the changes that were confirmed before."""
+        return self._all_applied(self.base, [one for one in self._layers if one.is_older(epoch)])
+
+    def fold(self, seen: object) -> list[Layer]:
+        """Make the lowest layers part of the base, as far as they are confirmed, and return them.
+
+        Args:
+            seen: the base with all updaters applied, which is the new base if all are confirmed.
+        """
+        pending = next((at for at, one in enumerate(self._layers) if one.confirmed is None), None)
+        folded = self._layers[:pending]
+        self.base = seen if pending is None else self._all_applied(self.base, folded)
+        self._layers = [one for one in self._layers if one not in folded]
+        return folded
 
     def seen(self) -> object:
         """Return the base with all updaters applied."""
-        data = self.base
-        for layer in tuple(self._layers):
-            data = self._applied(layer, data)
-        return data
+        return self._all_applied(self.base, tuple(self._layers))
 
     def names(self) -> Identities:
         """Return the identities under which the updaters run."""
         return merged(*(layer.record.names for layer in self._layers))
 
+    def confirmed_names(self) -> Identities:
+        """Return the identities of the changes that stay whatever becomes of their mutations."""
+        return merged(*(layer.record.names for layer in self._layers if layer.confirmed is not None))
+
+    def _all_applied(self, data: object, layers: Iterable[Layer]) -> object:
+        for layer in layers:
+            data = self._applied(layer, data)
+        return data
+
     def _applied(self, layer: Layer, data: object) -> object:
         if data is NO_DATA:
+            return data
+        if layer.record.is_doomed:
+            self.discard(layer)
             return data
         try:
             with recording(layer.record):

@@ -125,11 +125,7 @@ class Query(FetchedEntry):
             identities = merged(identities, {options.identity: self._owner.ledger.epoch})
         flight = self.flight
         inside = flight is not None and waits(record, flight) is not None
-        epoch = self._owner.ledger.tick()
-        if inside and flight is not None:
-            epoch = flight.began
-        elif record is not None and record.counts_from_its_beginning:
-            epoch = record.began
+        epoch = self.epoch_by(record, self._owner.ledger.tick())
         if self.epoch > epoch:
             return
         self._store(data, epoch, identities, age=age, sharing=options.structural_sharing)
@@ -138,6 +134,12 @@ class Query(FetchedEntry):
                 self._cancel_flight()
             self._answer(epoch, None)
         self._owner.changed(self, Cause.SET)
+    def epoch_by(self, record: Record | None, now: int) -> int:
+        """Return the epoch from which on something counts that is set at `now` by what runs under `record`."""
+        if self.flight is not None and waits(record, self.flight) is not None:
+            return self.flight.began
+        return record.began if record is not None and record.counts_from_its_beginning else now
+
         if not inside:
             self._go_on()
 
@@ -240,7 +242,7 @@ class Query(FetchedEntry):
         for observer in tuple(self.observers):
             observer.closed()
         self.observers.clear()
-        self.layers = None
+        self._strip()
         self._blank()
 
 

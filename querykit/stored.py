@@ -7,7 +7,7 @@ from typing import Any
 from querykit.checks import tag_set
 from querykit.entry import Cause, Entry
 from querykit.errors import QueryCancelled
-from querykit.identity import Identities, Record, recording
+from querykit.identity import Identities, Record, merged, recording
 from querykit.keys import FrozenKey, QueryKey
 from querykit.layers import Layer, Layers
 from querykit.options import ResolvedOptions
@@ -101,18 +101,30 @@ class StoredEntry(Entry):
 
     # Writing
 
+    def known(self, epoch: int) -> Any:
+        """Return the data for an updater whose result counts from `epoch`: without what is only hoped for."""
+        return self.data if self.layers is None else self.layers.known(epoch)
+
     def _store(
         self, data: object, epoch: int, identities: Identities, *, age: float = 0.0, sharing: bool = True
     ) -> None:
-        old, names = self.base, self.identities
+        old, names = self.base, self._names
         if sharing and old is not NO_DATA:
             data = share(old, data)
         if self.layers is not None:
             self.layers.rebase(data, epoch)
-            data = self._seen(self.layers)
+            data = self._seen(self.layers, sharing=sharing)
         self.accept(data, updated_at=self._owner.now() - age, epoch=epoch, identities=dict(identities))
         self._reindex(names)
         self._retag()
+
+    @property
+    def _names(self) -> Identities:
+        return self.identities if self.layers is None else merged(self.identities, self.layers.confirmed_names())
+
+    def uses(self, identity: Hashable) -> bool:
+        """Whether the data, a change that was confirmed, or the error was computed under `identity`."""
+        return super().uses(identity) or (self.layers is not None and identity in self.layers.confirmed_names())
 
     def _reindex(self, before: Identities) -> None:
         ledger = self._owner.ledger
@@ -121,11 +133,13 @@ class StoredEntry(Entry):
         if before:
             ledger.unindex(before, self)
 
-    def _blank(self) -> None:
-        names = self.identities
+    def _blank(self, epoch: int | None = None) -> None:
+        """Hold nothing any more, by what began at `epoch`, or by what happens now: pending changes stay."""
+        names = self._names
         self.blank()
         if self.layers is not None:
-            self.layers.base = NO_DATA
+            self.layers.rebase(NO_DATA, self._owner.ledger.tick() if epoch is None else epoch)
+            self.layers = self.layers or None
         self._owner.ledger.unindex(names, self)
         self._retag()
         for observer in tuple(self.observers):
@@ -178,21 +192,46 @@ class StoredEntry(Entry):
     def withdraw(self, layer: Layer) -> None:
         """Take a change back: what else came meanwhile stays."""
         if self.layers is not None and layer in self.layers:
+            names = self._names
             self.layers.discard(layer)
             self._show()
+            self._owner.ledger.unindex(names, self)
+            self._fold()
 
     def confirm(self, layer: Layer, epoch: int) -> None:
         """The mutation has succeeded: its change stays until data comes that was begun after that."""
         if self.layers is not None and layer in self.layers:
             layer.confirmed = epoch
-            if self._is_quiet:
-                self.layers.fold()
-            self._show()
+            for identity in layer.record.names:
+                self._owner.ledger.index(identity, self)
+            self._fold()
 
     @property
     def _is_quiet(self) -> bool:
         """Whether no data is on its way that may be older than what was confirmed."""
         return True
+
+    def _fold(self) -> None:
+        """Make the confirmed changes part of the data, if nothing is on its way that may be older than they are.
+
+        They then count as set when they were confirmed: what was begun before does not overwrite them.
+        """
+        if self.layers is None or not self._is_quiet:
+            return
+        base, names = self.layers.base, self._names
+        for layer in self.layers.fold(self.data):
+            self.add_identities(layer.record.names)
+            self.epoch = max(self.epoch, layer.confirmed or 0)
+        if self.layers.base is not base:
+            self.validators = None
+        self.layers = self.layers or None
+        self._reindex(names)
+        self._retag()
+
+    def _strip(self) -> None:
+        """Let go of all changes, since what they were made on goes too."""
+        names, self.layers = self._names, None
+        self._owner.ledger.unindex(names, self)
 
     def _show(self) -> None:
         if self.layers is not None:
@@ -201,8 +240,10 @@ class StoredEntry(Entry):
             if self.data is not before:
                 self._owner.changed(self, Cause.OPTIMISTIC)
 
-    def _seen(self, layers: Layers) -> object:
-        seen = share(self.data, layers.seen())
+    def _seen(self, layers: Layers, *, sharing: bool = True) -> object:
+        seen = layers.seen()
+        if sharing:
+            seen = share(self.data, seen)
         if not layers:
-            self.layers, seen = None, layers.base
+            self.layers = None
         return seen
