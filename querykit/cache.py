@@ -71,7 +71,7 @@ class QueryCache:
         self.client: Final = client
         self.delivery: Final = Delivery(runtime.report)
         self.presence: Final = Presence(runtime, self.delivery, self.back)
-        self.timetable: Final = Timetable(now=self.now, later=runtime.later)
+        self.timetable: Final = Timetable(now=self.now, later=runtime.later, report=runtime.report)
         self.entries: Final[dict[Any, Query]] = {}
         self.observed: Final[dict[Query, None]] = {}
         self.fetches = 0
@@ -267,7 +267,7 @@ class QueryCache:
         """Somebody looks again, or the network is there: fetch what observers then want, each query once."""
         with self.delivery:
             for query in tuple(self.observed):
-                if any(observer.wants_on(occasion) for observer in tuple(query.observers)):
+                if any(one.wants_on(occasion) for one in tuple(query.observers) if one in query.observers):
                     query.want()
 
     def changed(self, query: Query, cause: Cause) -> None:

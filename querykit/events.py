@@ -33,10 +33,18 @@ class Subscription:
         self._undo: Callable[[], None] | None = undo
 
     def __call__(self) -> None:
-        """Undo the subscription."""
+        """Undo the subscription.
+
+        Raises:
+            WrongThread: this is not the thread or the loop of what was subscribed to; it stays subscribed.
+        """
         undo, self._undo = self._undo, None
         if undo is not None:
-            undo()
+            try:
+                undo()
+            except BaseException:
+                self._undo = undo
+                raise
 
     def __enter__(self) -> Self:
         return self

@@ -1,8 +1,8 @@
 """What follows one query while it is wanted: the fetches, the timers and the results of an observer."""
 
 import math
-from collections.abc import Callable
-from typing import Any, Final, Generic, TypeVar, cast
+from operator import is_not
+from typing import Any, ClassVar, Final, Generic, TypeVar, cast
 
 from querykit.calls import Call
 from querykit.checks import RefetchOn, flag, interval, refetch_on
@@ -13,7 +13,7 @@ from querykit.options import ResolvedOptions
 from querykit.presence import Occasion
 from querykit.query import Query
 from querykit.result import QueryResult, differ
-from querykit.state import NEVER, NO_DATA, StaleTime
+from querykit.state import NEVER, NO_DATA, StaleTime, skip
 from querykit.subscribers import Subscriber, Subscribers
 from querykit.timetable import Appointment
 from querykit.view import View
@@ -26,17 +26,21 @@ T = TypeVar("T")
 class Follower(Generic[T]):
     """An observer as its query and its client see it; `QueryObserver` is what its users see."""
 
+    _result_type: ClassVar[type[QueryResult[Any]]] = QueryResult
+
     def __init__(self, core: Core, call: Call) -> None:
         self._core: Final = core
-        self._call = call
+        self._call = self._checked(call)
         self._query: Query | None = None
         self._is_attached = False
         self._is_held = False
         self._is_closed = False
         self._result: QueryResult[T] | None = None
+        self._made_of: tuple[Any, ...] = ()
+        self._told: QueryResult[T] | None = None
         self._counts = (0, 0)
         self._view: View = View(core.cache.ledger, core.runtime, self._forgotten)
-        self._subscribers = Subscribers(core.runtime, self._read, f"an observer of {self._call.key!r}", self._left)
+        self._subscribers = Subscribers(core.runtime, self._newest, f"an observer of {self._call.key!r}", self._left)
         self._stale_timer: Appointment | None = None
         self._interval: float | None = None
         self._interval_timer: Appointment | None = None
@@ -47,7 +51,9 @@ class Follower(Generic[T]):
     def enabled(self) -> bool:
         """Whether it fetches by itself."""
         rule = self._options.enabled
-        return self._looked_at().ruled("enabled", rule, flag, False) if callable(rule) else rule
+        if callable(rule):
+            rule = self._looked_at().ruled("enabled", rule, flag, False)
+        return rule and self._call.fn is not skip
 
     @property
     def stale_time(self) -> StaleTime:
@@ -61,16 +67,19 @@ class Follower(Generic[T]):
 
     def changed(self) -> None:
         """The query has changed: tell the subscribers of what is news to them."""
-        before = self._result
-        after = self._read()
-        self._set_timers()
+        if not self._is_attached:  # it has left since this was put in the queue
+            return
+        before, after = self._told, self._read()
+        self._set_timers(after)
         if after is not before and (before is None or self._is_news(before, after)):
+            self._told = after
             self._subscribers.tell()
 
     def emptied(self) -> None:
         """The query's data is gone: nothing of it may be seen here either."""
         self._view.emptied()
-        self._result = None
+        self._counts = (0, 0)
+        self._let_go()
 
     def closed(self) -> None:
         """The client was closed."""
@@ -82,6 +91,17 @@ class Follower(Generic[T]):
     def _options(self) -> ResolvedOptions:
         return self._call.options
 
+    def _checked(self, call: Call) -> Call:
+        names = call.options.notify_on
+        for name in names if isinstance(names, frozenset) else ():
+            if name.startswith("_") or not hasattr(self._result_type, name):
+                raise ValueError(f"notify_on: a {self._result_type.__name__} has no field {name!r}")
+        return call
+
+    def _refuse_if_closed(self) -> None:
+        if self._is_closed:  # and else nothing: who reads may be in any thread
+            self._refuse_closed()
+
     def _refuse_closed(self) -> None:
         self._core.runtime.check()
         if self._is_closed:
@@ -91,10 +111,11 @@ class Follower(Generic[T]):
         """Return the query, made anew where it has left the cache and nobody observes it."""
         query = self._query
         if query is None or not (self._is_attached or self._core.cache.holds(query)):
-            self._core.runtime.check()
+            self._refuse_closed()
             with self._core.cache.delivery:
-                query = self._query = self._built()
+                query = self._built()
                 query.settle_down()
+            self._turn_to(query)
         return query
 
     def _built(self) -> Query:
@@ -102,24 +123,28 @@ class Follower(Generic[T]):
         self._call = self._call.mounted()
         return query
 
+    def _turn_to(self, query: Query) -> None:
+        self._query = query
+        self._counts = (query.update_count, query.error_update_count)
+
     def _attach(self) -> None:
         if self._is_attached:
             return
         self._core.runtime.bound_loop()
         source = self._source()
         with self._core.cache.delivery:
-            query = self._query = self._built()
-            self._read()  # as it is before: that a fetch begins is news to the subscriber
-            self._watch(query, source, wanted=lambda: self._wants_on_mount(query))
+            query = self._built()
+            self._turn_to(query)
+            self._told = self._read()  # as it is before: that a fetch begins is news to the subscriber
+            self._watch(query)
+            if source is not None:
+                query.mount(source, wanted=self._wants_on_mount(query))
             self._core.cache.delivery.call(self.changed)
 
-    def _watch(self, query: Query, source: Source | None, wanted: Callable[[], bool]) -> None:
-        self._query = query
+    def _watch(self, query: Query) -> None:
         self._is_attached = True
-        self._counts = (query.update_count, query.error_update_count)
+        self._turn_to(query)
         query.attach(self)
-        if source is not None:
-            query.mount(source, wanted=wanted())
 
     def _source(self) -> Source | None:
         return self._call.source(self._core.cache.entries.get(self._call.frozen))
@@ -128,27 +153,31 @@ class Follower(Generic[T]):
         source = self._source()
         if source is None:
             raise self._call.missing()
-        query = self._query if self._is_attached and self._query is not None else self._built()
-        self._query = query
-        return query, source
+        return self._looked_at(), source
 
     def _set_call(self, call: Call) -> None:
         was_enabled = not self._is_attached or self.enabled
-        self._call = call
+        before, self._call = self._call, self._checked(call)
         if not self._is_attached:
             self._query = None
             return
-        before = self._query
-        source = self._source()
-        with self._core.cache.delivery:
+        try:
+            source = self._source()
             query = self._built()
-            if before is None or query is before:
-                if source is not None:
-                    query.mount(source, wanted=not was_enabled and self._is_due(query))
-            else:
-                self._view.remember(before)
-                self._watch(query, source, wanted=lambda: self._is_due(query))
-                before.detach(self)
+        except BaseException:
+            self._call = before
+            raise
+        with self._core.cache.delivery:
+            left = self._query
+            if left is not None and left is not query:
+                self._stop_timers()
+                self._view.turn_from(left)
+                self._watch(query)
+                was_enabled = False
+            if source is not None:
+                query.mount(source, wanted=not was_enabled and self._is_due(query))
+            if left is not None and left is not query:
+                left.detach(self)
             self._core.cache.delivery.call(self.changed)
 
     def _left(self) -> None:
@@ -157,10 +186,7 @@ class Follower(Generic[T]):
 
     def _detach(self) -> None:
         query, self._is_attached = self._query, False
-        for timer in (self._stale_timer, self._interval_timer):
-            if timer is not None:
-                timer.cancel()
-        self._stale_timer = self._interval_timer = self._interval = None
+        self._stop_timers()
         if query is not None:
             query.detach(self)
 
@@ -171,12 +197,16 @@ class Follower(Generic[T]):
         closing = self._subscribers.close()
         self._detach()
         self._view.close()
-        self._result = None
+        self._let_go()
         return closing
+
+    def _let_go(self) -> None:
+        self._result = self._told = None
+        self._made_of = ()
 
     def _forgotten(self) -> None:
         """What was remembered here is gone: nothing of it may be seen, and the subscribers are told."""
-        self._result = None
+        self._let_go()
         if self._is_attached:
             self._core.cache.delivery.call(self.changed)
 
@@ -192,11 +222,11 @@ class Follower(Generic[T]):
 
     def _wants(self, rule: Any, occasion: str) -> bool:
         query = self._looked_at()
-        if not self.enabled or self.stale_time == "static":
-            return False
         if callable(rule):
             rule = query.ruled(f"refetch_on_{occasion}", rule, refetch_on, cast("RefetchOn", False))
-        return rule == "always" or (rule is True and self._is_due(query))
+        if rule == "always" and not (query.has_data and self.stale_time == "static"):
+            return self.enabled
+        return rule is not False and self._is_due(query)
 
     def _is_due(self, query: Query) -> bool:
         now = self._core.cache.now()
@@ -207,37 +237,50 @@ class Follower(Generic[T]):
         news = self._options.notify_on
         if news is None:
             return True
-        if callable(news):
+        if not callable(news):
+            return any(getattr(before, name) is not getattr(after, name) for name in news)
+        try:
             return bool(news(before, after))
-        return any(getattr(before, name) is not getattr(after, name) for name in news)
+        except Exception as error:
+            self._core.runtime.report(f"notify_on of {self!r} raised {type(error).__name__}", error)
+            return True
 
     # Timers
 
-    def _set_timers(self) -> None:
-        query = self._query
-        if query is None or not self._is_attached:
+    def _set_timers(self, result: QueryResult[T]) -> None:
+        query, rule = self._query, self._options.refetch_interval
+        if query is None:
             return
-        rule = self._options.refetch_interval
         seconds = query.ruled("refetch_interval", rule, interval, None) if callable(rule) else rule
-        seconds = seconds if self.enabled else None
+        seconds = seconds if result.is_enabled else None
+        due = math.inf
+        if result.is_enabled and not result.is_stale:
+            due = self._stale_from(query)
+        if not self._is_attached:  # a rule has closed this
+            return
         if seconds != self._interval:
             self._interval = seconds
             self._set_interval()
-        self._set_stale_timer(query)
-
-    def _set_stale_timer(self, query: Query) -> None:
-        timer, stale_time = self._stale_timer, self.stale_time
-        due = math.inf
-        if query.has_data and self.enabled:
-            fresh_for = query.learned if stale_time == "http" else stale_time
-            due = math.inf if isinstance(fresh_for, str) else query.valid_at + fresh_for
+        timer = self._stale_timer
         if timer is not None:
-            if timer.due == due and timer.callback is not None:
+            if timer.callback is not None and timer.due <= due:  # it looks again, and is then set for the rest
                 return
             timer.cancel()
             self._stale_timer = None
-        if self._core.cache.now() < due < math.inf:
-            self._stale_timer = self._core.timetable.at(due, self.changed)
+        if due < math.inf:
+            self._stale_timer = self._core.timetable.at(due, self._look_again)
+
+    def _stale_from(self, query: Query) -> float:
+        """Return when the data, which is fresh, will be stale."""
+        stale_time = self.stale_time
+        if stale_time == "static":
+            return math.inf
+        fresh_for = query.learned if stale_time == "http" else stale_time
+        due = query.valid_at + fresh_for
+        return math.nextafter(due, math.inf) if due - query.valid_at < fresh_for else due
+
+    def _look_again(self) -> None:
+        self._core.cache.delivery.call(self.changed)
 
     def _set_interval(self) -> None:
         if self._interval_timer is not None:
@@ -245,6 +288,12 @@ class Follower(Generic[T]):
             self._interval_timer = None
         if self._interval is not None:
             self._interval_timer = self._core.timetable.at(self._core.cache.now() + self._interval, self._tick)
+
+    def _stop_timers(self) -> None:
+        for timer in (self._stale_timer, self._interval_timer):
+            if timer is not None:
+                timer.cancel()
+        self._stale_timer = self._interval_timer = self._interval = None
 
     def _tick(self) -> None:
         self._set_interval()
@@ -255,41 +304,47 @@ class Follower(Generic[T]):
 
     # Seeing
 
+    def _newest(self) -> QueryResult[T]:
+        """Return the result of the last change, which is the one to tell of, or of now if that is gone."""
+        return self._read() if self._result is None else self._result
+
     def _read(self) -> QueryResult[T]:
         query = self._looked_at()
-        result = self._made(query)
+        fields = self._fields(query)
+        made_of, known = (*fields, query.direction, self._call), self._made_of
         before = self._result
-        if before is not None and not differ(before, result):
+        if before is not None and not any(map(is_not, made_of, known)):
             return before
-        self._result = result
+        result = self._result_of(query, fields)
+        if before is not None and not any(map(is_not, fields, known)) and not differ(before, result):
+            result = before
+        self._made_of, self._result = made_of, result
         return result
 
-    def _made(self, query: Query) -> QueryResult[T]:
-        """Return the result of this moment, always a new one."""
-        options, enabled = self._options, self.enabled
+    def _fields(self, query: Query) -> tuple[Any, ...]:
+        """Return what a result of this moment consists of."""
+        enabled = self.enabled
         seen = self._view.look(query, self._call)
         data_count, error_count = self._counts
-        return self._result_of(
-            query,
-            (
-                None if seen.data is NO_DATA else seen.data,
-                seen.data is not NO_DATA,
-                None if query.updated_at == NEVER else query.updated_at,
-                query.update_count,
-                seen.error,
-                None if seen.error_updated_at == NEVER else seen.error_updated_at,
-                query.error_update_count,
-                query.failure_count,
-                query.failure_reason,
-                query.is_invalidated,
-                seen.status,
-                query.fetch_status,
-                enabled and not query.is_fresh_by(options, self._core.cache.now()),
-                seen.is_placeholder,
-                enabled,
-                query.update_count > data_count or query.error_update_count > error_count,
-                query.live_state,
-            ),
+        has_data = seen.data is not NO_DATA
+        return (
+            seen.data if has_data else None,
+            has_data,
+            None if query.updated_at == NEVER else query.updated_at,
+            query.update_count,
+            seen.error,
+            None if seen.error_updated_at == NEVER else seen.error_updated_at,
+            query.error_update_count,
+            query.failure_count,
+            query.failure_reason,
+            query.is_invalidated,
+            seen.status,
+            query.fetch_status,
+            enabled and not query.is_fresh(self.stale_time, self._core.runtime.now()),
+            seen.is_placeholder,
+            enabled,
+            query.update_count > data_count or query.error_update_count > error_count,
+            query.live_state,
         )
 
     def _result_of(self, query: Query, fields: tuple[Any, ...]) -> QueryResult[T]:

@@ -19,19 +19,20 @@ class Memo(Generic[V]):
 
     Attributes:
         value: what is remembered, or None.
+        identities: under which it was made.
     """
 
-    __slots__ = ("__weakref__", "_gone", "_identities", "_ledger", "value")
+    __slots__ = ("__weakref__", "_gone", "_ledger", "identities", "value")
 
     def __init__(self, ledger: Ledger, gone: Callable[[], None]) -> None:
         self._ledger = ledger
         self._gone = gone
-        self._identities: Identities = {}
+        self.identities: Identities = {}
         self.value: V | None = None
 
     def keep(self, value: V, identities: Identities) -> None:
         """Remember a value that was made under these identities."""
-        before, self._identities = self._identities, identities
+        before, self.identities = self.identities, identities
         self.value = value
         for identity in identities:
             self._ledger.index(identity, self)
@@ -40,22 +41,22 @@ class Memo(Generic[V]):
 
     def drop(self) -> None:
         """Remember nothing."""
-        before, self._identities = self._identities, {}
+        before, self.identities = self.identities, {}
         self.value = None
         if before:
             self._ledger.unindex(before, self)
 
     def spread(self) -> None:
         """Let the running function take on the identities of what it reads here."""
-        if self._identities:
-            self._ledger.spread(self._identities)
+        if self.identities:
+            self._ledger.spread(self.identities)
 
     def uses(self, identity: Hashable) -> bool:
         """Whether the value was made under `identity`."""
-        return identity in self._identities
+        return identity in self.identities
 
     def forget(self, identity: Hashable) -> None:
         """Drop it: what it was made of is gone."""
-        if identity in self._identities:
+        if identity in self.identities:
             self.drop()
             self._gone()

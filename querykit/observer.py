@@ -98,6 +98,7 @@ class QueryObserver(Follower[T]):
     @property
     def query(self) -> Query:
         """The query that is observed; it is made if it is not in the cache."""
+        self._refuse_if_closed()
         return self._looked_at()
 
     @property
@@ -105,8 +106,10 @@ class QueryObserver(Follower[T]):
         """The result of this moment: the same object as long as nothing has changed.
 
         Raises:
+            ObserverClosed: the observer was closed.
             ClientClosed: the client was closed.
         """
+        self._refuse_if_closed()
         result = self._read()
         self._looked_at().spread()
         self._view.spread()
@@ -172,6 +175,7 @@ class QueryObserver(Follower[T]):
             MissingQueryFunction: there is no function to fetch with.
         """
         self._refuse_closed()
+        self._core.runtime.bound_loop()
         query, source = self._askable()
         ledger = self._core.cache.ledger
         with self._core.cache.delivery:
@@ -221,9 +225,17 @@ class QueryObserver(Follower[T]):
                 if found.done() and not found.cancelled():
                     raise
                 raise QueryTimeout(self._call.key, limit or 0.0) from None
+            finally:
+                if not found.cancel() and not found.cancelled():
+                    found.exception()  # taken, even if this was cancelled at that very moment
 
     def close(self) -> None:
-        """Leave the query and forget the subscribers; a second time does nothing."""
+        """Leave the query and forget the subscribers; a second time does nothing.
+
+        Raises:
+            WrongThread: this is not the client's thread or event loop.
+        """
+        self._core.runtime.check_thread()
         self._close()
 
     def in_thread(self, callback: Callable[[], None]) -> None:
@@ -232,13 +244,18 @@ class QueryObserver(Follower[T]):
 
     async def aclose(self) -> None:
         """The same, and wait for async callbacks that still run."""
+        self._core.runtime.check_thread()
         for subscriber in self._close():
             await subscriber.ended()
 
     def __enter__(self) -> Self:
         self._refuse_closed()
-        self._attach()
         self._is_held = True
+        try:
+            self._attach()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(

@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, TypeVar, cast
+from typing import Generic, TypeVar, cast
 
 from querykit.events import Subscription
 from querykit.runtime import Runtime
@@ -32,27 +32,39 @@ class Subscriber(Generic[R]):
         if self._task is not None and not self._task.done():
             self._again = True
             return
-        outcome = self._owner.isolated(self._call)
-        if inspect.isawaitable(outcome):
-            coro = self._finish(cast("Awaitable[object]", outcome))
-            self._task = self._owner.runtime.spawn(coro, f"querykit {self._owner.what}")
+        self._again = False
+        outcome = self._called()
+        if outcome is not None:
+            self._task = self._owner.runtime.spawn(self._finish(outcome), f"querykit {self._owner.what}")
 
-    def _call(self) -> object:
-        return self._callback(self._owner.read())
+    def _called(self) -> Awaitable[object] | None:
+        """Call it; return what is to be awaited. What it raises is reported."""
+        try:
+            outcome = self._callback(self._owner.read())
+        except (Exception, asyncio.CancelledError) as error:
+            self._report(error)
+            return None
+        if outcome is None or not inspect.isawaitable(outcome):
+            return None
+        return cast("Awaitable[object]", outcome)
 
-    async def _finish(self, outcome: Awaitable[object]) -> None:
-        while True:
+    async def _finish(self, outcome: Awaitable[object] | None) -> None:
+        while outcome is not None:
             try:
                 await outcome
+            except asyncio.CancelledError as error:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                self._report(error)
             except Exception as error:
-                self._owner.report(self._callback, error)
-            if not self._again or self not in self._owner:
-                return
-            self._again = False
-            following = self._owner.isolated(self._call)
-            if not inspect.isawaitable(following):
-                return
-            outcome = cast("Awaitable[object]", following)
+                self._report(error)
+            again, self._again = self._again, False
+            outcome = self._called() if again and self in self._owner else None
+
+    def _report(self, error: BaseException) -> None:
+        owner = self._owner
+        owner.runtime.report(f"a callback of {owner.what}: {self._callback!r} raised {type(error).__name__}", error)
 
     async def ended(self) -> None:
         """Wait until an async callback that runs has ended; nothing, from inside it."""
@@ -76,7 +88,6 @@ class Subscribers(Generic[R]):
         self.what = what
         self._left = left
         self._all: dict[Subscriber[R], None] = {}
-        self._past: list[Subscriber[R]] = []
 
     def __len__(self) -> int:
         return len(self._all)
@@ -97,13 +108,14 @@ class Subscribers(Generic[R]):
         return Subscription(lambda: self._drop(subscriber))
 
     def _drop(self, subscriber: Subscriber[R]) -> None:
+        self.runtime.check_thread()
         if self._all.pop(subscriber, self) is None and not self._all:
             self._left()
 
     def tell(self) -> None:
         """Tell them all that there is a new result."""
         for subscriber in tuple(self._all):
-            if subscriber in self._all:
+            if subscriber in self._all:  # those before it have not taken it out
                 subscriber.tell()
 
     def close(self) -> list[Subscriber[R]]:
@@ -114,17 +126,3 @@ class Subscribers(Generic[R]):
             if subscriber.closed is not None:
                 subscriber.closed()
         return closing
-
-    def isolated(self, call: Callable[[], object]) -> object:
-        """Call it; what it raises is reported."""
-        try:
-            return call()
-        except (Exception, asyncio.CancelledError) as error:
-            self.report(call, error)
-            return None
-
-    def report(self, callback: Any, error: BaseException) -> None:
-        """Tell of an error that a callback has raised."""
-        callback = getattr(callback, "__self__", callback)
-        callback = getattr(callback, "_callback", callback)
-        self.runtime.report(f"a callback of {self.what}: {callback!r} raised {type(error).__name__}", error)

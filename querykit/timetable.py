@@ -2,13 +2,14 @@
 
 import heapq
 import math
+from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
 __all__: list[str] = []
 
-# A loop's timer may fire up to its clock's resolution early.
-TICK: Final = 1e-6
+# A loop's timer may fire up to its clock's resolution early: the next try is later than that.
+TICK: Final = 2e-6
 COMPACT_FROM: Final = 64
 
 
@@ -46,18 +47,27 @@ class Timetable:
     Args:
         now: reads the clock.
         later: calls back at a time of that clock.
+        report: is told of what a callback raises.
     """
 
-    def __init__(self, *, now: Callable[[], float], later: Callable[[float, Callable[[], None]], Timer]) -> None:
+    def __init__(
+        self,
+        *,
+        now: Callable[[], float],
+        later: Callable[[float, Callable[[], None]], Timer],
+        report: Callable[[str, BaseException], None],
+    ) -> None:
         self._now = now
         self._later = later
+        self._report = report
         self._heap: list[Appointment] = []
+        self._due: deque[Appointment] = deque()
         self._cancelled = 0
         self._timer: Timer | None = None
         self._timer_due = math.inf
 
     def __len__(self) -> int:
-        return len(self._heap) - self._cancelled
+        return len(self._heap) + len(self._due) - self._cancelled
 
     def at(self, due: float, callback: Callable[[], None]) -> Appointment:
         """Call `callback` when the clock reads `due`, not before."""
@@ -69,42 +79,45 @@ class Timetable:
     def cancelled(self) -> None:
         """Note that an appointment was cancelled; the timer goes with the last one."""
         self._cancelled += 1
-        if self._cancelled == len(self._heap):
+        if not len(self):
             self.clear()
         elif self._cancelled > COMPACT_FROM and self._cancelled * 2 > len(self._heap):
             self._heap = [one for one in self._heap if one.callback is not None]
             heapq.heapify(self._heap)
-            self._cancelled = 0
+            self._cancelled = sum(one.callback is None for one in self._due)
 
     def clear(self) -> None:
         """Call nothing of all this any more."""
-        for one in self._heap:
+        for one in (*self._heap, *self._due):
             one.callback = None
         self._heap.clear()
+        self._due.clear()
         self._cancelled = 0
         if self._timer is not None:
             self._timer.cancel()
             self._timer, self._timer_due = None, math.inf
 
-    def _set_timer(self) -> None:
+    def _set_timer(self, earliest: float = 0.0) -> None:
         due = self._heap[0].due
         if due < self._timer_due:
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer, self._timer_due = self._later(due, self._run), due
+            self._timer, self._timer_due = self._later(max(due, earliest), self._run), due
 
     def _run(self) -> None:
         self._timer, self._timer_due = None, math.inf
-        now = self._now() + TICK
-        due: list[Callable[[], None]] = []
-        while self._heap and (self._heap[0].callback is None or self._heap[0].due <= now):
-            one = heapq.heappop(self._heap)
-            if one.callback is None:
-                self._cancelled -= 1
-            else:
-                due.append(one.callback)
-                one.callback = None
+        now = self._now()
+        while self._heap and self._heap[0].due <= now:
+            self._due.append(heapq.heappop(self._heap))
         if self._heap:
-            self._set_timer()
-        for callback in due:
-            callback()
+            self._set_timer(now + TICK)
+        while self._due:  # each may cancel those after it, or clear it all
+            one = self._due.popleft()
+            callback, one.callback = one.callback, None
+            if callback is None:
+                self._cancelled -= 1
+                continue
+            try:
+                callback()
+            except Exception as error:
+                self._report(f"{callback!r}, called at its time, raised {type(error).__name__}", error)
