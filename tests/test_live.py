@@ -1,4 +1,4 @@
-"""Live queries: a source that pushes starts with its first observer, is shared, and stops a grace time after the last."""
+"""Live queries: a source that pushes starts with the first observer, is shared, and stops after the last."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ class TestPushing:
     @pytest.mark.parametrize("value", [(n for n in ()), asyncio.sleep], ids=["generator", "coroutine"])
     async def test_what_cannot_be_data_fails_the_source(self, client, value):
         given = value(0) if callable(value) else value
-        with pytest.raises(TypeError, match="generator|await it"):
+        with pytest.raises(TypeError, match=r"generator|await it"):
             await client.query(KEY, live(Watch(given)), retry=0)
         if asyncio.iscoroutine(given):
             given.close()
