@@ -131,9 +131,9 @@ class BulkMethods:
         return self.remove_queries()
 
     def is_fetching(self, key: QueryKey | Unset = UNSET, **filters: Unpack[QueryFilters]) -> int:
-        """Return how many of the queries are being fetched."""
+        """Return how many of the queries are being fetched; a paused fetch does not count."""
         meant = make_filters(key, {**filters}, unset=UNSET)
-        return sum(query.flight is not None for query in self.cache.match(meant))
+        return sum(query.fetch_status == "fetching" for query in self.cache.match(meant))
 
     def get_queries_data(
         self, key: QueryKey | Unset = UNSET, **filters: Unpack[QueryFilters]
@@ -164,6 +164,6 @@ class BulkMethods:
 def _of(queries: list[Query], refetch_type: RefetchType) -> list[Query]:
     if refetch_type == "none":
         return []
-    if refetch_type == "all":
-        return [query for query in queries if not query.is_disabled]
-    return [query for query in queries if query.is_active is (refetch_type == "active")]
+    if refetch_type == "active":
+        return [query for query in queries if query.is_active]
+    return [query for query in queries if not (query.is_disabled or (refetch_type == "inactive" and query.observers))]

@@ -141,6 +141,8 @@ class FetchedEntry(StoredEntry):
         self._owner.wakes(self)
         with self._owner.delivery:
             self._owner.changed(self, Cause.FETCH)
+            if not self._owner.presence.permits(source.options.network_mode, retrying=False):
+                self.show_pause(flight, paused=True)
             flight.task = self._owner.spawn(self._run(flight), f"querykit fetch of {self.key!r}", context)
 
     def _cancel_flight(self) -> None:
@@ -240,9 +242,12 @@ class FetchedEntry(StoredEntry):
             self._owner.rests(self)
 
     def show_pause(self, flight: Flight, *, paused: bool) -> None:
-        if flight.is_running:
+        if flight.is_running and flight.is_paused is not paused:
             flight.is_paused = paused
             self._owner.changed(self, Cause.PAUSE if paused else Cause.CONTINUE)
+            for waiter in self.waiters if paused else ():
+                if waiter.held:
+                    waiter.wake(self._owner.loop())  # a pause may last: who awaits what a method began goes on
 
     def show_progress(self, flight: Flight, data: object) -> None:
         """Show what a running fetch has so far; NO_DATA: nothing any more."""

@@ -68,7 +68,7 @@ async def _attempt(
     if not owner.presence.permits(mode, retrying=retrying):
         progress.paused(True)
         await owner.presence.permitted(mode, retrying=retrying)
-        progress.paused(False)
+    progress.paused(False)
     if not flight.is_running:  # doomed while it waited
         raise QueryCancelled(key, "doomed")
     context: QueryContext[Any] = QueryContext(owner.client, key, source.options.meta, progress)

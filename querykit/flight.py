@@ -168,14 +168,20 @@ class Waiter:
         self.failure = None
         self.future = loop.create_future()
 
+    def wake(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let who awaits this look again."""
+        future, self.future = self.future, loop.create_future()
+        if not future.done():
+            future.set_result(None)
+
     async def wait(self) -> None:
         """Wait until there is an answer to take."""
         while not self.done:
             await self.future
 
-    async def wait_shielded(self) -> None:
-        """Wait likewise; cancelling this leaves the waiter as it is."""
-        while not self.done:
+    async def wait_shielded(self, unless: Callable[[], bool]) -> None:
+        """Wait likewise, unless something else is so; cancelling this leaves the waiter as it is."""
+        while not (self.done or unless()):
             await asyncio.shield(self.future)
 
     def take(self, query: Target) -> Any:

@@ -54,7 +54,7 @@ class Begun(Coroutine[Any, Any, R_co]):
 
 
 class Pending(Begun[None]):
-    """Ends when the fetches that a client method began have ended.
+    """Ends when the fetches that a client method began have ended, or are paused.
 
     The method has done its work when it returns this: not awaiting it loses nothing, and an error of a fetch
     is on its query's state.

@@ -30,7 +30,7 @@ class Query(FetchedEntry):
     @property
     def is_active(self) -> bool:
         """Whether an observer wants it fetched."""
-        return any(observer.enabled for observer in self.observers)
+        return any(observer.enabled for observer in tuple(self.observers))  # a rule of one may close others
 
     @property
     def is_disabled(self) -> bool:
@@ -39,13 +39,13 @@ class Query(FetchedEntry):
 
     @property
     def is_static(self) -> bool:
-        """Whether an observer takes its data as never stale."""
-        return any(observer.stale_time == "static" for observer in self.observers)
+        """Whether an observer takes its data, if there is any, as never stale."""
+        return self.has_data and any(observer.stale_time == "static" for observer in tuple(self.observers))
 
     def is_stale(self, now: float) -> bool:
         """Whether it is stale to an observer; unobserved: whether it has no data or was invalidated."""
         if self.observers:
-            wanting = [observer for observer in self.observers if observer.enabled]
+            wanting = [observer for observer in tuple(self.observers) if observer.enabled]
             return any(not self.is_fresh(observer.stale_time, now) for observer in wanting)
         return not self.is_fresh(math.inf, now)
 
@@ -232,9 +232,9 @@ class Query(FetchedEntry):
         return held
 
     def restart(self) -> Waiter | None:
-        """Fetch again what was parked, if it is still observed."""
+        """Fetch again what was parked, if an observer still wants it."""
         self._owner.park(self, frozenset())
-        return self.refetch(None, cancel=True) if self.observers else None
+        return self.refetch(None, cancel=True) if self.is_active else None
 
     def close(self, record: Record | None) -> None:
         """The client ends."""
