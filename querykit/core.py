@@ -5,6 +5,7 @@ from typing import Any, Final, Protocol
 from querykit.cache import QueryCache, Relay
 from querykit.calls import Call, make_call
 from querykit.context import ContextClient
+from querykit.entry import Cause
 from querykit.flight import Source
 from querykit.options import Defaults, QueryDefaults
 from querykit.query import Query, initial_data
@@ -62,7 +63,8 @@ class Core:
             query.gc_time = 0.0  # the default counts only for who gives no other
         query.gc_time = max(query.gc_time, call.options.gc_time, call.options.error_time)
         query.mark(call.options.tags)
-        query.start_with(initial, call.options)
+        if query.start_with(initial, call.options) and query.observers:
+            self.cache.changed(query, Cause.SET)
         return query
 
 

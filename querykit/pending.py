@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Coroutine, Generator, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -79,7 +80,7 @@ class Pending(Begun[None]):
     async def _ended(self) -> None:
         record = self._ledger.current()
         for query, waiter in self._awaits:
-            if waiter.done or query.fetch_status == "paused":  # which may last: its waiter holds it
+            if waiter.done or _is_paused(query):  # which may last: its waiter holds it
                 continue
             try:
                 refuse_cycle(record, waiter.doomed or query.flight)
@@ -90,7 +91,7 @@ class Pending(Begun[None]):
             if record is not None:
                 waiter.readers.append(record)
             try:
-                await waiter.wait_shielded()
+                await waiter.wait_shielded(partial(_is_paused, query))
             finally:
                 if record is not None:
                     waiter.readers.remove(record)
@@ -98,3 +99,7 @@ class Pending(Begun[None]):
             for query, waiter in self._awaits:
                 if waiter.failure is not None:
                     waiter.failure.throw(query.key)
+
+
+def _is_paused(query: Query) -> bool:
+    return query.fetch_status == "paused"

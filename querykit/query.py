@@ -143,11 +143,14 @@ class Query(FetchedEntry):
         if not inside:
             self._go_on()
 
-    def start_with(self, initial: tuple[object, Record] | None, options: ResolvedOptions) -> None:
-        """Take initial data, if there is any and nothing else yet."""
-        if initial is not None and not self.has_data:
-            data, record = initial
-            self._store(data, record.began, record.names, age=options.initial_data_age, sharing=False)
+    def start_with(self, initial: tuple[object, Record] | None, options: ResolvedOptions) -> bool:
+        """Take initial data, if there is any and nothing else yet; return whether that is so."""
+        if initial is None or self.has_data:
+            return False
+        data, record = initial
+        self._store(data, record.began, record.names, age=options.initial_data_age, sharing=False)
+        self.update_count = 0  # it is no answer
+        return True
 
     def refetch(self, record: Record | None, *, after: int | None = None, cancel: bool) -> Waiter | None:
         """Fetch again, for nobody in particular: `after` an invalidation's epoch, or any new answer.
