@@ -214,13 +214,17 @@ class QueriesObserver(Generic[R]):
         if not self._is_attached:
             return
         before = self._told
+        if self._take() and self._told is not before:
+            self._subscribers.tell()
+
+    def _take(self) -> bool:
+        """Take the result of this moment as what was told; False if there is none, since `combine` raised."""
         try:
             self._told = self._read()
         except Exception as error:
             self._core.runtime.report(f"combine of {self!r} raised {type(error).__name__}", error)
-            return
-        if self._told is not before:
-            self._subscribers.tell()
+            return False
+        return True
 
     def _gather(self) -> None:
         """Ask every observer for its result of this moment."""
@@ -283,6 +287,8 @@ class QueriesObserver(Generic[R]):
         if self._is_attached:
             return
         self._core.runtime.bound_loop()
+        self._gather()
+        self._take()  # as it is before: that fetches begin is news to the subscriber
         self._is_attached = True
         with self._core.cache.delivery:
             for place in self._places:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -214,10 +215,8 @@ async def test_S2_setting_data_midway_ends_it(client):
 async def test_S2_a_generator_that_will_not_be_cancelled_shows_nothing_more(client):
     async def stubborn():
         for word in "abc":
-            try:
+            with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(1)
-            except asyncio.CancelledError:
-                pass
             yield word
 
     asking = asyncio.ensure_future(client.query(KEY, streamed(stubborn)))
