@@ -9,7 +9,7 @@ A line that must not pass carries an expected error: mypy's `warn_unused_ignores
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import timedelta
 from typing import Any, assert_type
 
@@ -23,12 +23,15 @@ from querykit import (
     ClientStats,
     DefaultOptions,
     InvalidBody,
+    LiveFn,
+    LiveState,
     MissingQueryFunction,
     Observation,
     ObserverOptions,
     Options,
     Pending,
     Portal,
+    QueriesObserver,
     Query,
     QueryCache,
     QueryCancelled,
@@ -38,6 +41,7 @@ from querykit import (
     QueryFilters,
     QueryKey,
     QuerykitError,
+    QueryObserver,
     QueryOptions,
     QueryResult,
     QueryState,
@@ -47,8 +51,11 @@ from querykit import (
     Unreachable,
     WrongThread,
     cached,
+    keep_previous_data,
+    live,
     query_options,
     skip,
+    streamed,
     use_identity,
 )
 from querykit.bulk import RefetchType
@@ -508,3 +515,96 @@ async def unbound(client: QueryClient) -> None:
     await library.pods(space="web")  # type: ignore[call-arg]
     library.count.key(1)  # type: ignore[call-arg]
     await OfNobody().pods()  # type: ignore[call-overload]
+
+
+# Observers: one query, many queries, live and streamed ones
+
+
+async def observers(client: QueryClient) -> None:
+    observer = QueryObserver(client, ("pods",), fetch_pods, stale_time=30)
+    assert_type(observer, QueryObserver[Pods])
+    assert_type(QueryObserver(client, ("pods",), read_pods), QueryObserver[Pods])
+    assert_type(QueryObserver(client, ("pods",)), QueryObserver[Any])
+    assert_type(QueryObserver(client, query_options(("pods",), fetch_pods).select(len)), QueryObserver[int])
+    QueryObserver(client, "pods", fetch_pods)  # type: ignore[call-overload]
+    QueryObserver(client, ("pods",), fetch_pods, fresh=1)  # type: ignore[call-overload]
+    QueryObserver(client, ("pods",), fetch_pods, refetch_interval="5 s")  # type: ignore[call-overload]
+    QueryObserver(client, ("pods",), fetch_pods, refetch_on_focus="never")  # type: ignore[call-overload]
+    QueryObserver(client, ("pods",), fetch_pods, network_mode="offlineFirst")  # type: ignore[call-overload]
+    await client.query(("pods",), fetch_pods, refetch_interval=5)  # type: ignore[call-overload]  # an observer's
+    QueryObserver(
+        client,
+        ("pods",),
+        fetch_pods,
+        enabled=lambda query: query.status != "error",
+        refetch_interval=lambda query: 5.0 if query.has_data else None,
+        refetch_interval_in_background=True,
+        refetch_on_mount="always",
+        refetch_on_reconnect=lambda query: "always",
+        stale_time=lambda query: "static",
+        placeholder_data=keep_previous_data,
+        notify_on=["data", "is_fetching"],
+        error_time=timedelta(seconds=5),
+        network_mode="always",
+    )
+
+    assert_type(observer.result, QueryResult[Pods])
+    assert_type(observer.result.data, Pods | None)
+    assert_type(observer.result.live, LiveState | None)
+    observer.result.data = []  # type: ignore[misc]  # read only
+    assert_type(observer.query, Query)
+    assert_type(observer.subscribe(read_result), Subscription)
+    observer.subscribe(fetch_with_two)  # type: ignore[arg-type]
+    assert_type(await observer.refetch(), QueryResult[Pods])
+    assert_type(await observer.wait_for(lambda result: result.is_success, timeout=5), QueryResult[Pods])
+    observer.set_options(("pods", "prod"), fetch_pods)
+    observer.set_options(("pods",), lambda: 1)  # type: ignore[arg-type]
+    with observer as entered:
+        assert_type(entered, QueryObserver[Pods])
+    await observer.aclose()
+
+    assert_type(await client.wait_for(("pods",), lambda result: result.is_success), QueryResult[Any])
+    waited = await client.wait_for(query_options(("pods",), fetch_pods), lambda result: result.data == [])
+    assert_type(waited, QueryResult[Pods])
+    with client.batch():
+        client.set_query_data(("pods",), [])
+    client.focus.set(False)
+    client.online.set("no")  # type: ignore[arg-type]
+    assert_type((client.focus.is_focused, client.online.is_online), tuple[bool, bool])
+
+
+async def many(client: QueryClient) -> None:
+    queries = [query_options(("pods", name), fetch_pods) for name in "ab"]
+    assert_type(QueriesObserver(client, queries).result, tuple[QueryResult[Pods], ...])
+    counted = QueriesObserver(client, queries, combine=lambda results: sum(len(each.data or []) for each in results))
+    assert_type(counted.result, int)
+    QueriesObserver(client, [("pods",)])  # type: ignore[arg-type]
+    async with client.observe_many(
+        queries, combine=lambda results: [each.error_update_count for each in results]
+    ) as counts:
+        async for each in counts:
+            assert_type(each, list[int])
+    async for results in client.observe_many(queries):
+        assert_type(results, tuple[QueryResult[Pods], ...])
+
+
+async def words() -> AsyncIterator[str]:
+    yield "to"
+
+
+async def watch_pods(ctx: QueryContext[Pods]) -> AsyncIterator[Pods | Callable[[Pods], Pods]]:
+    yield []
+    yield lambda pods: [*pods, {"name": str(ctx.query_key)}]
+
+
+async def pushed(client: QueryClient) -> None:
+    assert_type(await client.query(("words",), streamed(words)), list[str])
+    total = streamed(words, reducer=lambda size, word: size + len(word), initial_value=0, refetch_mode="append")
+    assert_type(await client.query(("words",), total), int)
+    streamed(words, refetch_mode="both")  # type: ignore[call-overload]
+    streamed(fetch_pods)  # type: ignore[arg-type]
+    assert_type(live(watch_pods), LiveFn[Pods])
+    assert_type(live(words, grace=timedelta(seconds=5)), LiveFn[str])
+    assert_type(QueryObserver(client, ("pods",), live(watch_pods)), QueryObserver[Pods])
+    assert_type(await client.query(query_options(("pods",), live(watch_pods)).select(len)), int)
+    live(fetch_pods)  # type: ignore[arg-type]
