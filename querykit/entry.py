@@ -31,6 +31,7 @@ class Cause(enum.StrEnum):
     EVICT = "evict"  # over the client's max_entries
     PAUSE = "pause"  # a fetch waits for the network, or for somebody to look
     CONTINUE = "continue"
+    MUTATE = "mutate"  # a mutation was called, or its on_mutate has returned something
     OPTIMISTIC = "optimistic"  # a mutation's change came, or left
     LIVE = "live"  # a live query's source started, failed or stopped
     OBSERVE = "observe"
@@ -47,9 +48,9 @@ class Entry:
     __slots__ = (
         "ambiguous",
         "data",
-        "direction",
         "epoch",
         "error",
+        "error_direction",
         "error_epoch",
         "error_update_count",
         "error_updated_at",
@@ -81,6 +82,7 @@ class Entry:
         self.updated_at = NEVER
         self.update_count = 0
         self.error: BaseException | None = None
+        self.error_direction: Direction | None = None
         self.error_epoch = 0
         self.error_updated_at = NEVER
         self.error_update_count = 0
@@ -88,8 +90,7 @@ class Entry:
         self.failure_reason: BaseException | None = None
         self.identities: Identities = _NOBODY
         self.validators: object = None
-        self.learned = 0.0
-        self.direction: Direction | None = None
+        self.learned: float = 0.0
 
     def accept(
         self,
@@ -108,6 +109,7 @@ class Entry:
         self.valid_at = updated_at if epoch > self.invalidated_epoch else NEVER
         self.update_count += 1
         self.error = None
+        self.error_direction = None
         self.failure_count = 0
         self.failure_reason = None
         self.identities = identities
@@ -146,7 +148,7 @@ class Entry:
     def remembers_error(self, error_time: float, now: float) -> bool:
         """Whether the last fetch has failed so short a time ago that its error is answer enough."""
         known = self.error is not None and self.error_epoch > self.invalidated_epoch
-        return known and now - self.error_updated_at < error_time
+        return known and self.error_direction is None and now - self.error_updated_at < error_time
 
     def uses(self, identity: Hashable) -> bool:
         """Whether the data or the error was computed under `identity`."""

@@ -1,7 +1,8 @@
 """One key's flights, and those who wait for them: S1's one flight a key, S2's epochs."""
 
 import asyncio
-from collections.abc import Hashable
+from abc import abstractmethod
+from collections.abc import Callable, Hashable
 from typing import Any, cast
 
 from querykit.context import Progress, QueryContext
@@ -28,12 +29,11 @@ class FetchedEntry(StoredEntry):
         waiters: those who wait, or have been woken and not yet taken their answer.
     """
 
-    __slots__ = ("_again", "_next", "flight", "source", "waiters")
+    __slots__ = ("_again", "flight", "source", "waiters")
 
     def __init__(self, owner: Owner[Any], key: QueryKey, frozen: FrozenKey, defaults: ResolvedOptions) -> None:
         super().__init__(owner, key, frozen, defaults)
         self._again = False
-        self._next: Source | None = None
         self.source: Source | None = None
         self.flight: Flight | None = None
         self.waiters: dict[Waiter, None] = {}
@@ -44,6 +44,11 @@ class FetchedEntry(StoredEntry):
         if self.flight is None:
             return "idle"
         return "paused" if self.flight.is_paused else "fetching"
+
+    @property
+    def direction(self) -> Direction | None:
+        """Which page more is being fetched, if one is."""
+        return None if self.flight is None else self.flight.source.direction
 
     @property
     def is_busy(self) -> bool:
@@ -95,10 +100,10 @@ class FetchedEntry(StoredEntry):
         self._owner.wakes(self)
         return waiter
 
-    def _answer(self, epoch: int | None, failure: Failure | None) -> None:
-        """Wake those who may take an answer that began at `epoch`; None wakes all."""
+    def _answer(self, answered: Callable[[Waiter], bool], failure: Failure | None) -> None:
+        """Wake those of whom `answered` holds."""
         for waiter in tuple(self.waiters):
-            if not waiter.done and (epoch is None or waiter.after < epoch):
+            if not waiter.done and answered(waiter):
                 waiter.resolve(failure)
                 if waiter.held:
                     del self.waiters[waiter]
@@ -118,17 +123,14 @@ class FetchedEntry(StoredEntry):
         if choice is Choice.BEGIN:
             self._begin(source, restarted=False)
         elif choice is Choice.RESTART:
-            unfinished = None if self.flight is None else self.flight.source
             self._cancel_flight()
-            if unfinished is not None and unfinished.direction is not None:
-                self._next = unfinished  # a page more is still wanted
             self._begin(source, restarted=True)
         return choice
 
     def _begin(self, source: Source, *, restarted: bool) -> None:
         self._again = False
         if not self._owner.holds(self):  # something that ran meanwhile has removed it
-            self._answer(None, self._cancelled("removed"))
+            self._answer(_every, self._cancelled("removed"))
             return
         flight = Flight(self, source, Record(self._owner.ledger), restarted=restarted)
         if source.options.identity is not UNSET:
@@ -136,7 +138,6 @@ class FetchedEntry(StoredEntry):
         context = source.context.copy()
         context.run(flight.record.enter)
         self.flight = flight
-        self.direction = source.direction
         self.count_failure(0, None)
         self._owner.wakes(self)
         with self._owner.delivery:
@@ -146,13 +147,13 @@ class FetchedEntry(StoredEntry):
             flight.task = self._owner.spawn(self._run(flight), f"querykit fetch of {self.key!r}", context)
 
     def _cancel_flight(self) -> None:
-        self._again, self._next = False, None
+        self._again = False
         flight, self.flight = self.flight, None
         if flight is not None:
             flight.cancel()
             self._owner.ledger.unindex(flight.record.names, flight)
-
             self._fold()
+
     async def _run(self, flight: Flight) -> None:
         # An eager one runs before who made it knows it.
         task = flight.task = cast("asyncio.Task[Any]", asyncio.current_task())
@@ -218,26 +219,33 @@ class FetchedEntry(StoredEntry):
                 self._owner.park(self, self.parked | flight.record.names.keys())
         elif failure is None and context is not None:
             cause = Cause.SUCCESS
+            times = self.valid_at, self.updated_at, self.learned
+            is_more = flight.source.portion is not None and self.has_data
             self._store(value, flight.began, flight.record.names, sharing=flight.source.options.structural_sharing)
             if context.validated is NO_DATA or context.validated is value:
                 self.validators = context.new_validators
             self.learned = context.stale_time or 0.0
+            if is_more:  # the other pages are no younger for it
+                self.valid_at, self.updated_at, self.learned = times
         elif failure is not None and not quiet:
             cause = Cause.ERROR
             self.fail(kept(failure.error), self._owner.now(), flight.began, flight.record.names)
+            self.error_direction = flight.source.direction
             self._reindex({})
-        self._answer(flight.began, failure)
+        self._fold()
+        self._answer(lambda waiter: waiter.is_answered_by(flight), failure)
         self._owner.changed(self, cause)
         self._go_on()
 
     def _go_on(self) -> None:
         """After an answer: fetch again for those whom it did not answer, else come to rest."""
-        wanted = any(not waiter.done for waiter in self.waiters) or (self._again and self.observers and not self.parked)
-        source = self._next or self.source
-        if wanted and self.flight is None and source is not None:
+        wanted = [waiter.source for waiter in self.waiters if not waiter.done]
+        if self._again and self.observers and not self.parked:
+            wanted.append(None)
+        source = self.source if None in wanted else next(iter(wanted), None)
+        if self.flight is None and source is not None:
             self._owner.park(self, frozenset())
-            self._next = None
-            self._begin(source, restarted=False)
+            self._begin(source, restarted=None not in wanted)  # a portion that has waited is not held up again
         elif not self.is_busy:
             self._owner.rests(self)
 
@@ -272,17 +280,17 @@ class FetchedEntry(StoredEntry):
             for waiter in pending:
                 del self.waiters[waiter]
             flight.doom(pending)
-            self.flight, self._again, self._next = None, False, None
+            self.flight, self._again = None, False
             self._owner.ledger.unindex(flight.record.names, flight)
+            self._fold()
         else:
             self._cancel_flight()
-            self._answer(None, failure)
+            self._answer(_every, failure)
 
     def forget(self, identity: Hashable) -> None:
         """The same for what was computed under `identity`; where observed, it is parked.
 
         Fetches that wait for this one go with it: what they would make of its absence is of that identity too.
-            self._fold()
         """
         if not self.uses(identity):
             return
@@ -307,10 +315,20 @@ class FetchedEntry(StoredEntry):
             self._owner.drop(self)
         self._owner.changed(self, cause)
 
+    @abstractmethod
+    async def go_live(self, flight: Flight, fn: Any, context: QueryContext[Any]) -> Any:
+        """Start a live source for a flight, and return its first value."""
+
     def vanish(self) -> None:
         """Let go of everything, since the cache does."""
         self._strip()
         self._blank()
+
+
+def _every(waiter: Waiter) -> bool:
+    """Wake all."""
+    del waiter
+    return True
 
 
 class _Progress(Progress):
@@ -333,6 +351,9 @@ class _Progress(Progress):
 
     def paused(self, paused: bool) -> None:
         self._query.show_pause(self._flight, paused=paused)
+
+    async def go_live(self, fn: Any, context: Any) -> Any:
+        return await self._query.go_live(self._flight, fn, context)
 
     def show(self, data: object) -> None:
         self._query.show_progress(self._flight, data)

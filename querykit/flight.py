@@ -2,13 +2,14 @@
 
 import asyncio
 import enum
-import inspect
-from collections.abc import Callable, Hashable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Iterator
 from contextvars import Context, copy_context
 from dataclasses import dataclass, replace
-from types import CodeType, FunctionType, TracebackType
+from types import TracebackType
 from typing import Any, NoReturn, Protocol
 
+from querykit.arity import required_parameters
 from querykit.context import Fn
 from querykit.errors import QueryCancelled, QueryCycleError
 from querykit.identity import Record, recording, running_names
@@ -23,14 +24,19 @@ __all__: list[str] = []
 class Source:
     """With what a query is fetched: the function, options and context given last.
 
-    One with a direction fetches a page more of an infinite query.
+    One with a portion fetches only that of an infinite query: the next or the previous page, or some pages again.
     """
 
     fn: Fn[Any]
     takes_context: bool
     options: ResolvedOptions
     context: Context
-    direction: Direction | None = None
+    portion: Hashable = None
+
+    @property
+    def direction(self) -> Direction | None:
+        """Which page more it fetches, if it does."""
+        return self.portion if self.portion in ("forward", "backward") else None
 
 
 def make_source(fn: Fn[Any], options: ResolvedOptions) -> Source:
@@ -61,18 +67,7 @@ def takes_context(fn: Callable[..., object]) -> bool:
     Raises:
         TypeError: `fn` has more required parameters than that.
     """
-    if isinstance(fn, FunctionType) and not hasattr(fn, "__wrapped__"):
-        code: CodeType = fn.__code__
-        positional = code.co_argcount - len(fn.__defaults__ or ())
-        named = code.co_kwonlyargcount - len(fn.__kwdefaults__ or ())
-    else:
-        try:
-            parameters = inspect.signature(fn).parameters.values()
-        except (TypeError, ValueError):  # a builtin without a signature
-            return False
-        required = [one for one in parameters if one.default is one.empty]
-        positional = sum(one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) for one in required)
-        named = sum(one.kind is one.KEYWORD_ONLY for one in required)
+    positional, named = required_parameters(fn)
     if positional > 1 or named:
         raise TypeError(
             f"a query function takes no argument or one QueryContext by position, and {fn!r} needs "
@@ -139,10 +134,10 @@ class Waiter:
 
     The future only wakes; the answer is taken from the query afterwards, so that what was forgotten
     or replaced between the two is not delivered. One that is `held` cannot be cancelled. One who waits for
-    a `doomed` flight waits for that alone.
+    a `doomed` flight waits for that alone; one with a `source` for the portion that it fetches.
     """
 
-    __slots__ = ("after", "done", "doomed", "failure", "future", "held", "readers")
+    __slots__ = ("after", "done", "doomed", "failure", "future", "held", "readers", "source")
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, after: int, reader: Record | None = None, *, held: bool = False
@@ -152,8 +147,14 @@ class Waiter:
         self.done = False
         self.failure: Failure | None = None
         self.doomed: Flight | None = None
+        self.source: Source | None = None
         self.future: asyncio.Future[None] = loop.create_future()
         self.readers: list[Record] = [] if reader is None else [reader]
+
+    def is_answered_by(self, flight: "Flight") -> bool:
+        """Whether what a flight brings is what this one waits for."""
+        portion = None if self.source is None else self.source.portion
+        return self.after < flight.began and portion == flight.source.portion
 
     def resolve(self, failure: Failure | None) -> None:
         """Wake with the query's data, or with a failure."""
@@ -204,7 +205,22 @@ class Phase(enum.Enum):
     ENDED = enum.auto()
 
 
-class Flight:
+class Waited(ABC):
+    """What runs under a record of its own, and others may wait for: a fetch, or a mutation."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def label(self) -> QueryKey:
+        """What names it in an error."""
+
+    @abstractmethod
+    def readers(self) -> Iterator[Record]:
+        """Yield the records of those who wait for it."""
+
+
+class Flight(Waited):
     """One running fetch of a query, retries included."""
 
     __slots__ = (
@@ -268,6 +284,37 @@ class Flight:
             return self.query.waiters
         return self._waiters if self.phase is Phase.DOOMED else {}
 
+    @property
+    def label(self) -> QueryKey:
+        """The key that is fetched."""
+        return self.query.key
+
+    def readers(self) -> Iterator[Record]:
+        """Yield the records of those who wait for it."""
+        for waiter in self.waiters:
+            if not waiter.done:
+                yield from waiter.readers
+
+
+class Part:
+    """What runs in a task of its own for a flight that waits for it: it is inside of that flight.
+
+    Attributes:
+        flight: the flight that waits, or None when it no longer does.
+    """
+
+    __slots__ = ("__weakref__", "flight")
+
+    def __init__(self, flight: Flight) -> None:
+        self.flight: Flight | None = flight
+
+
+def _run_of(record: Record) -> Waited | None:
+    holder: object = record.holder
+    if isinstance(holder, Part):
+        return holder.flight
+    return holder if isinstance(holder, Waited) else None
+
 
 class Choice(enum.Enum):
     """What to do for one who wants an answer."""
@@ -279,44 +326,47 @@ class Choice(enum.Enum):
 
 
 def choose(flight: Flight | None, after: int, *, cancel: bool) -> Choice:
-    """Decide what gives an answer begun after the epoch `after`; `cancel` permits a restart."""
+    """Decide what gives an answer begun after the epoch `after`; `cancel` permits a restart.
+
+    Who fetches a portion alone brings nobody all of the data.
+    """
     if flight is None:
         return Choice.BEGIN
     if flight.began > after:
-        return Choice.JOIN
+        return Choice.JOIN if flight.source.portion is None else Choice.FOLLOW
     return Choice.RESTART if cancel and not flight.restarted else Choice.FOLLOW
 
 
-def waits(record: Record | None, flight: Flight | None) -> list[Flight] | None:
-    """Return the chain by which `flight` waits for what runs under `record`; None if it does not.
+def waits(record: Record | None, run: Waited | None) -> list[Waited] | None:
+    """Return the chain by which `run` waits for what runs under `record`; None if it does not.
 
-    What runs under `record` is then *inside* the flight: it carries the flight's own record, or the
-    record of a flight that it waits for. The chain goes from the record's own flight up to `flight`.
+    What runs under `record` is then *inside* of it: it carries the record of `run` itself, or of something that
+    this waits for. The chain goes from the record's own fetch or mutation up to `run`.
     """
-    if record is None or flight is None or not isinstance(record.holder, Flight):
+    first = None if record is None else _run_of(record)
+    if run is None or first is None:
         return None
-    chains = [[record.holder]]
-    seen: set[Flight] = set()
+    chains = [[first]]
+    seen: set[Waited] = set()
     while chains:
         chain = chains.pop()
         last = chain[-1]
-        if last is flight:
+        if last is run:
             return chain
         if last in seen:
             continue
         seen.add(last)
-        for waiter in last.waiters:
-            if not waiter.done:
-                chains.extend([*chain, reader.holder] for reader in waiter.readers if isinstance(reader.holder, Flight))
+        waiting = [_run_of(reader) for reader in last.readers()]
+        chains.extend([*chain, each] for each in waiting if each is not None)
     return None
 
 
-def refuse_cycle(record: Record | None, flight: Flight | None) -> None:
-    """Raise if a wait of what runs under `record` for `flight` would close a circle.
+def refuse_cycle(record: Record | None, run: Waited | None) -> None:
+    """Raise if a wait of what runs under `record` for `run` would close a circle.
 
     Raises:
-        QueryCycleError: `flight` waits, perhaps through others, for what would wait for it.
+        QueryCycleError: `run` waits, perhaps through others, for what would wait for it.
     """
-    chain = waits(record, flight)
+    chain = waits(record, run)
     if chain is not None:
-        raise QueryCycleError([one.query.key for one in [chain[0], *reversed(chain)]])
+        raise QueryCycleError([one.label for one in [chain[0], *reversed(chain)]])

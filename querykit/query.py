@@ -6,21 +6,21 @@ from typing import Any, TypeVar
 
 from querykit.checks import stale_time
 from querykit.entry import Cause
-from querykit.fetched import FetchedEntry
 from querykit.fetching import refuse_unusable
 from querykit.flight import Choice, Source, Waiter, waits
 from querykit.identity import Identities, Ledger, Record, merged, recording
 from querykit.keys import QueryKey
+from querykit.living import LiveEntry
 from querykit.options import ResolvedOptions
 from querykit.owner import Observer
-from querykit.state import UNSET, LiveState, QueryState, StaleTime
+from querykit.state import UNSET, QueryState, StaleTime
 
 __all__ = ["Query"]
 
 T = TypeVar("T")
 
 
-class Query(FetchedEntry):
+class Query(LiveEntry):
     """One key of the cache, with what fetches it, waits for it and observes it: see `FetchedEntry`."""
 
     __slots__ = ()
@@ -53,11 +53,6 @@ class Query(FetchedEntry):
         """Whether the data is fresh to a caller with these options."""
         return self.is_fresh(self.stale_time_by(options), now)
 
-    @property
-    def live_state(self) -> LiveState | None:
-        """What its live source is doing; None if it has none."""
-        return None
-
     def stale_time_by(self, options: ResolvedOptions) -> StaleTime:
         """Return the stale time that the options say, or 0 where their rule raises, which is reported."""
         rule = options.stale_time
@@ -88,13 +83,15 @@ class Query(FetchedEntry):
         self.observers[observer] = None
         self._owner.watched(self, observed=True)
         self._owner.wakes(self)
+        self._mind_live()
         self._owner.changed(self, Cause.OBSERVE)
 
     def mount(self, source: Source, *, wanted: bool) -> None:
         """Take an observer's source; fetch if it did not find the key fresh. A parked query stays as it is."""
         self.source = source
-        if wanted:
+        if wanted or self.lacks_source:
             self.want()
+        self._mind_live()
 
     def want(self) -> None:
         """Fetch for the observers, if it can be: what runs already will do, unless it is out of date."""
@@ -132,16 +129,16 @@ class Query(FetchedEntry):
         if not inside:
             if flight is not None and flight.began < epoch:
                 self._cancel_flight()
-            self._answer(epoch, None)
+            self._answer(lambda waiter: waiter.after < epoch, None)
         self._owner.changed(self, Cause.SET)
+        if not inside:
+            self._go_on()
+
     def epoch_by(self, record: Record | None, now: int) -> int:
         """Return the epoch from which on something counts that is set at `now` by what runs under `record`."""
         if self.flight is not None and waits(record, self.flight) is not None:
             return self.flight.began
         return record.began if record is not None and record.counts_from_its_beginning else now
-
-        if not inside:
-            self._go_on()
 
     def start_with(self, initial: tuple[object, Record] | None, options: ResolvedOptions) -> bool:
         """Take initial data, if there is any and nothing else yet; return whether that is so."""
@@ -178,8 +175,8 @@ class Query(FetchedEntry):
         self.source = source
         return self.refetch(record, cancel=cancel)
 
-    def fetch_page(self, source: Source, record: Record | None) -> Waiter | None:
-        """Fetch one page more: what fetches the same one already will do, and what else runs ends first.
+    def fetch_portion(self, source: Source, record: Record | None, *, join: bool) -> Waiter | None:
+        """Fetch a portion: what fetches the same one already will do if `join`, and what else runs ends first.
 
         Returns a held waiter, or None where this is called from inside the fetch that runs.
         """
@@ -187,19 +184,19 @@ class Query(FetchedEntry):
         if waits(record, flight) is not None:
             return None
         self._owner.park(self, frozenset())
+        joins = join and flight is not None and flight.source.portion == source.portion
+        after = flight.began - 1 if joins and flight is not None else self._owner.ledger.tick()
+        waiter = self._wait(after, held=True)
+        waiter.source = source
         if flight is None:
-            waiter = self._wait(self.invalidated_epoch, held=True)
             self._begin(source, restarted=False)
-            return waiter
-        if flight.source.direction == source.direction:
-            return self._wait(flight.began - 1, held=True)
-        self._next = source
-        return self._wait(self._owner.ledger.tick(), held=True)
+        return waiter
 
     def cancel(self, record: Record | None) -> None:
         """Stop the fetch; the data, the error and the flags stay."""
         if self.flight is not None:
             self._release(record, None if self.has_data else self._cancelled("cancelled"))
+            self._stop_connecting()
             self._owner.changed(self, Cause.CANCEL)
             self.settle_down()
 
@@ -225,6 +222,7 @@ class Query(FetchedEntry):
         else:
             self._cancel_flight()
             for waiter in self.waiters:
+                waiter.source = None  # a portion comes with the whole
                 if waiter.done:
                     waiter.reopen(self._owner.loop())
         self._blank()
