@@ -6,6 +6,7 @@ QuerykitError
   QueryCycleError         a query would wait for itself (also a RuntimeError)
   SourceEnded             a live query's source ended before its first value
   MissingQueryFunction    there is nothing to fetch the data with (also a TypeError)
+  MissingMutationFunction there is nothing that would do the mutation (also a TypeError)
   ClientClosed            the client was closed (also a RuntimeError)
   ObserverClosed          the observer was closed (also a RuntimeError)
   WrongThread             another thread, or another event loop, than the client's (also a RuntimeError)
@@ -27,6 +28,7 @@ __all__ = [
     "ApiError",
     "ClientClosed",
     "InvalidBody",
+    "MissingMutationFunction",
     "MissingQueryFunction",
     "ObserverClosed",
     "QueryCancelled",
@@ -45,18 +47,19 @@ class QuerykitError(Exception):
 
 
 class QueryCancelled(QuerykitError):
-    """The fetch was cancelled, removed, reset or forgotten while its caller waited.
+    """The fetch, or the mutation, was cancelled, removed, reset or forgotten while its caller waited.
 
     It is not an `asyncio.CancelledError`: the caller's own task was not cancelled.
     """
 
-    def __init__(self, key: tuple[object, ...], why: str = "cancelled") -> None:
-        super().__init__(key, why)
+    def __init__(self, key: tuple[object, ...], why: str = "cancelled", what: str = "fetch") -> None:
+        super().__init__(key, why, what)
         self.key = key
         self.why = why
+        self.what = what
 
     def __str__(self) -> str:
-        return f"the fetch of {self.key!r} was {self.why} while it was waited for"
+        return f"the {self.what} of {self.key!r} was {self.why} while it was waited for"
 
 
 class QueryTimeout(QuerykitError, TimeoutError):
@@ -106,6 +109,10 @@ class SourceEnded(QuerykitError):
 
 class MissingQueryFunction(QuerykitError, TypeError):
     """A key that has no data was asked for without a query function, or with `skip`."""
+
+
+class MissingMutationFunction(QuerykitError, TypeError):
+    """A mutation has no function, of its own or by default."""
 
 
 class ClientClosed(QuerykitError, RuntimeError):
