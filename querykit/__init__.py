@@ -23,12 +23,20 @@ from querykit.errors import (
 from querykit.events import Subscription
 from querykit.filters import QueryFilters
 from querykit.identity import use_identity
+from querykit.infinite import (
+    InfiniteObserverOptions,
+    InfiniteOptions,
+    InfiniteQueryOptions,
+    infinite_query_options,
+)
+from querykit.infinite_observer import InfiniteObservation, InfiniteQueryObserver, InfiniteQueryResult
 from querykit.keys import QueryKey
 from querykit.live import LiveFn, live
 from querykit.observation import Observation, Results
 from querykit.observer import QueryObserver, keep_previous_data
 from querykit.observers import QueriesObserver
 from querykit.options import DefaultOptions, ObserverOptions, Options, QueryOptions, query_options
+from querykit.pages import InfiniteData
 from querykit.pending import Pending
 from querykit.portal import Portal
 from querykit.presence import FocusManager, OnlineManager
@@ -45,6 +53,13 @@ __all__ = [
     "ClientStats",
     "DefaultOptions",
     "FocusManager",
+    "InfiniteData",
+    "InfiniteObservation",
+    "InfiniteObserverOptions",
+    "InfiniteOptions",
+    "InfiniteQueryObserver",
+    "InfiniteQueryOptions",
+    "InfiniteQueryResult",
     "InvalidBody",
     "LiveFn",
     "LiveState",
@@ -78,6 +93,7 @@ __all__ = [
     "Unreachable",
     "WrongThread",
     "cached",
+    "infinite_query_options",
     "keep_previous_data",
     "live",
     "query_options",

@@ -1,7 +1,7 @@
 """The client's methods that ask for the data of one key: `query`, `prefetch` and `observe`."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar, Unpack, overload
+from typing import Any, TypeVar, Unpack, cast, overload
 
 from querykit.cache import QueryCache
 from querykit.calls import Call, begin
@@ -10,6 +10,8 @@ from querykit.context import AsyncFn, Fn, PlainFn
 from querykit.core import Core
 from querykit.errors import QueryCancelled, kept
 from querykit.flight import Waiter
+from querykit.infinite import InfiniteOptions, as_infinite_options
+from querykit.infinite_observer import InfiniteObservation, InfiniteQueryObserver
 from querykit.keys import QueryKey
 from querykit.observation import Observation, Results
 from querykit.observer import QueryObserver
@@ -192,6 +194,8 @@ class AskingMethods:
         return Pending(ledger, [] if waiter is None else [(query, waiter)], never_raises=True)
 
     @overload
+    def observe(self, key: InfiniteOptions[Any, Any, R]) -> InfiniteObservation[R]: ...
+    @overload
     def observe(self, key: Options[object, R]) -> Observation[R]: ...
     @overload
     def observe(self, key: QueryKey, fn: Skip = ..., **options: Unpack[ObserverOptions]) -> Observation[Any]: ...
@@ -206,7 +210,7 @@ class AskingMethods:
         A slow reader gets the newest result, never a queue of old ones.
 
         Args:
-            key: a tuple, or what `query_options` returns.
+            key: a tuple, or what `query_options` or `infinite_query_options` returns.
             fn: the query function; without one, what others do to the key is followed.
             options: see `ObserverOptions`.
 
@@ -223,6 +227,10 @@ class AskingMethods:
             pending None
             success ada
         """
+        if isinstance(key, InfiniteOptions):
+            return InfiniteObservation(
+                InfiniteQueryObserver(self, as_infinite_options(cast("object", key), fn, options))
+            )
         return Observation(QueryObserver(self, key, fn, **options))
 
     @overload

@@ -19,6 +19,7 @@ from querykit.flight import Waiter, waits
 from querykit.identity import outside
 from querykit.keys import QueryKey, check_key, freeze
 from querykit.options import DefaultOptions, QueryDefaults, part_of
+from querykit.paging import PagingMethods
 from querykit.pending import Pending
 from querykit.portal import Portal
 from querykit.query import Query
@@ -53,7 +54,7 @@ class ClientStats:
     """Queries in the cache now."""
 
 
-class QueryClient(CachedMethods):
+class QueryClient(PagingMethods, CachedMethods):
     """A cache of server state, by key. It belongs to the event loop under which it is first called.
 
     Args:
