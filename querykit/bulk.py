@@ -70,6 +70,8 @@ class BulkMethods:
             self.core.runtime.bound_loop()
         if meant.is_key_alone:
             self.cache.note_invalidated(meant.key or (), epoch, exact=meant.exact)
+        elif meant.is_of_tags:
+            self.cache.note_invalidated_tags(meant, epoch, refetch=refetch_type in {"active", "all"})
         with self.cache.delivery:
             self.cache.invalidate(queries, epoch)
             return self._refetch(wanted, epoch, cancel=cancel_refetch, throw_on_error=throw_on_error)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Hashable, Iterator
 from contextvars import Context
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, cast
 
 from querykit.bound import Rest, Timer
 from querykit.context import ContextClient
@@ -83,6 +83,7 @@ class QueryCache:
         self._by_tag: dict[Hashable, dict[Query, None]] = {}
         self._by_parking: dict[Hashable, dict[Query, None]] = {}
         self._invalidated = Journal()
+        self._invalidated_tags = Journal()
         self._removed = Journal()
         self._listeners: Listeners[CacheEvent] = Listeners()
         self._resting: Rest[Query] = Rest(max_entries, now=self.now, later=self._later, gone=self._gone)
@@ -161,6 +162,15 @@ class QueryCache:
         _move(self._by_tag, query, query.tags, tags)
         query.tags = tags
 
+    def catch_up(self, query: Query) -> None:
+        """Flag data that began before an invalidation by tags that it carries; fetch it anew where that would have."""
+        for note, epoch in self._invalidated_tags.exact():
+            meant, refetch = cast("tuple[Filters, bool]", note)
+            if epoch > max(query.epoch, query.invalidated_epoch) and meant.means(query):
+                query.flag(epoch)
+                if refetch and query.is_active:
+                    self.delivery.call(query.want)
+
     def park(self, query: Query, identities: frozenset[Hashable]) -> None:
         """Note that `query` is parked for these identities, or for none any more."""
         _move(self._by_parking, query, query.parked, identities)
@@ -202,6 +212,10 @@ class QueryCache:
     def note_invalidated(self, key: FrozenKey, epoch: int, *, exact: bool) -> None:
         """Note an invalidation of keys that need not be here, as long as something older runs."""
         self._note(self._invalidated, key, epoch, exact)
+
+    def note_invalidated_tags(self, meant: Filters, epoch: int, *, refetch: bool) -> None:
+        """Note an invalidation by tags likewise: data that is under way may come to carry them."""
+        self._note(self._invalidated_tags, (meant, refetch), epoch, exact=True)
 
     def note_removed(self, key: FrozenKey, epoch: int, *, exact: bool) -> None:
         """Note a removal likewise."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypedDict, cast
 
 from querykit.checks import tag_set
-from querykit.keys import FrozenKey, check_key, freeze
+from querykit.keys import FrozenKey, check_key, freeze, starts_with
 from querykit.query import Query
 from querykit.state import FetchStatus
 
@@ -62,6 +62,18 @@ class Filters:
         """Whether each match of the key has to be looked at."""
         return self.stale is not None or self.fetch_status is not None or self.predicate is not None
 
+    @property
+    def is_of_tags(self) -> bool:
+        """Whether these ask for tags, perhaps under a key, and for nothing that changes by itself."""
+        return bool(self.tags) and self.type == "all" and not self.is_conditional
+
+    def means(self, query: Query) -> bool:
+        """Whether the key and the tags hold for `query`."""
+        key = self.key
+        if key is not None and not (query.frozen == key if self.exact else starts_with(query.frozen, key)):
+            return False
+        return self.tags <= query.tags
+
     def accepts(self, query: Query, now: float) -> bool:
         """Whether all but the key holds for `query`."""
         if self.type != "all" and query.is_active is not (self.type == "active"):
@@ -98,7 +110,9 @@ def _check(name: str, value: object) -> object:
     if value is None:
         raise TypeError(f"the filter {name}=None means nothing: leave it out to mean all")
     if name == "tags":
-        return tag_set(value)
+        if not (tags := tag_set(value)):
+            raise ValueError("the filter tags is empty: leave it out to mean all")
+        return tags
     if name == "predicate":
         if not callable(value):
             raise TypeError(f"predicate is a callable that takes the query, not {value!r}")

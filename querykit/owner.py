@@ -108,6 +108,10 @@ class Owner(Protocol[Q_contra]):
         """Let the query be found by these tags and no others."""
         ...
 
+    def catch_up(self, query: Q_contra) -> None:
+        """The query has data that may be older than an invalidation by its tags."""
+        ...
+
     def rests(self, query: Q_contra) -> None:
         """The query is unobserved and idle from now on."""
         ...

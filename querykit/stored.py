@@ -1,5 +1,6 @@
 """One key's data as the cache keeps it: under its tags and identities, with optimistic changes on it."""
 
+import asyncio
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Hashable
 from typing import Any
@@ -117,6 +118,8 @@ class StoredEntry(Entry):
         self.accept(data, updated_at=self._owner.now() - age, epoch=epoch, identities=dict(identities))
         self._reindex(names)
         self._retag()
+        if self.tags:
+            self._owner.catch_up(self)
 
     @property
     def _names(self) -> Identities:
@@ -159,12 +162,12 @@ class StoredEntry(Entry):
 
     def _retag(self) -> None:
         if self._tag_rule is not None:
-            tags = self._given_tags | self._tags_of_data(self._tag_rule)
-            if tags != self.tags:
+            data = self.base
+            tags = self._given_tags | self._tags_of(data, self._tag_rule)
+            if tags != self.tags and self.base is data:  # the rule itself may have changed it
                 self._owner.tag(self, tags)
 
-    def _tags_of_data(self, rule: TagRule) -> frozenset[Hashable]:
-        data = self.base
+    def _tags_of(self, data: object, rule: TagRule) -> frozenset[Hashable]:
         if data is NO_DATA:
             return frozenset()
         record = Record(self._owner.ledger)
@@ -172,8 +175,10 @@ class StoredEntry(Entry):
         try:
             with recording(record):
                 tags = tag_set(rule(data))
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             self._owner.report(f"the tags of {self.key!r}: {rule!r} raised {type(error).__name__}", error)
+            return frozenset()
+        if record.is_doomed or self.base is not data:
             return frozenset()
         self.add_identities(record.names)
         self._reindex({})

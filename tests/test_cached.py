@@ -327,7 +327,9 @@ async def test_what_has_no_name_can_be_decorated_too(client):
     assert "function" in repr(f)
 
 
-@pytest.mark.parametrize("stale_time", [30, timedelta(seconds=30), lambda query: 30, "static"], ids=str)
+@pytest.mark.parametrize(
+    "stale_time", [30, timedelta(seconds=30), lambda query: 30, "static"], ids=["30", "timedelta", "rule", "static"]
+)
 async def test_a_stale_time_is_what_it_is_in_any_option(client, calls, stale_time):
     f = client.cached("f", stale_time=stale_time)(lambda: calls.append(1))
     await f()
