@@ -3,7 +3,7 @@
 from querykit.cache import CacheEvent, QueryCache
 from querykit.cached import cached
 from querykit.client import ClientStats, QueryClient
-from querykit.context import QueryContext
+from querykit.context import QueryContext, current_context
 from querykit.entry import Cause
 from querykit.errors import (
     ApiError,
@@ -93,6 +93,7 @@ __all__ = [
     "Unreachable",
     "WrongThread",
     "cached",
+    "current_context",
     "infinite_query_options",
     "keep_previous_data",
     "live",

@@ -2,12 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
+from querykit.identity import running_context
 from querykit.keys import QueryKey
 from querykit.state import NO_DATA, Direction, NoData
 
-__all__ = ["ContextClient", "QueryContext"]
+__all__ = ["ContextClient", "QueryContext", "current_context"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -130,6 +131,26 @@ class QueryContext(Generic[T_co]):
 
     def __repr__(self) -> str:
         return f"<QueryContext of {self.query_key!r}>"
+
+
+def current_context() -> QueryContext[Any] | None:
+    """Return the context of the query function that this runs in; None outside of one.
+
+    It is for a function whose arguments are its own, as those of a `cached` one are, and for what it calls.
+
+    Example:
+        >>> import asyncio
+        >>> from querykit.client import QueryClient
+        >>> async def main() -> None:
+        ...     async with QueryClient() as client:
+        ...         @client.cached("pods", stale_time=30)
+        ...         async def pods(cluster: str) -> object:
+        ...             return current_context()
+        ...         print(await pods("prod"))
+        >>> asyncio.run(main())
+        <QueryContext of ('pods', 'prod')>
+    """
+    return cast("QueryContext[Any] | None", running_context())
 
 
 class PerFetch(ABC):

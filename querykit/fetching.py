@@ -72,9 +72,13 @@ async def _attempt(
     if not flight.is_running:  # doomed while it waited
         raise QueryCancelled(key, "doomed")
     context: QueryContext[Any] = QueryContext(owner.client, key, source.options.meta, progress)
-    value: object = fn(context) if source.takes_context else fn()
-    if inspect.isawaitable(value):
-        value = await value
+    flight.record.context = context
+    try:
+        value: object = fn(context) if source.takes_context else fn()
+        if inspect.isawaitable(value):
+            value = await value
+    finally:
+        flight.record.context = None
     refuse_unusable(value, key)
     return value, context
 

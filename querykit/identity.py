@@ -53,9 +53,12 @@ class Record:
             would too.
         was_told: whether the own error of a doomed fetch was raised in it: what it raises then is told as well.
         names: the identities used so far, each with the epoch of its first use.
+        context: what the query function that runs was given; None between its attempts, and for all else.
     """
 
-    __slots__ = ("__weakref__", "_holder", "began", "counts_from_its_beginning", "ledger", "names", "was_told")
+    __slots__ = (
+        "__weakref__", "_holder", "began", "context", "counts_from_its_beginning", "ledger", "names", "was_told",
+    )  # fmt: skip
 
     def __init__(self, ledger: "Ledger") -> None:
         self.ledger = ledger
@@ -63,6 +66,7 @@ class Record:
         self.counts_from_its_beginning = False
         self.was_told = False
         self.names: dict[Hashable, int] = {}
+        self.context: object = None
         self._holder: Callable[[], Holder | None] = _nobody
         ledger.living.add(self)
 
@@ -239,6 +243,12 @@ def running_names() -> Identities:
     """Return what the running record, if any, has used so far, whichever client's it is."""
     record = _record.get()
     return {} if record is None else record.names
+
+
+def running_context() -> object:
+    """Return what the query function that runs here was given, or None if none does."""
+    record = _record.get()
+    return None if record is None else record.context
 
 
 @contextmanager

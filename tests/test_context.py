@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
-from querykit.context import ContextClient, QueryContext
+from querykit import QueryClient
+from querykit.context import ContextClient, QueryContext, current_context
+from querykit.http import HttpTransport
 from querykit.state import NO_DATA
 
 
@@ -61,3 +66,73 @@ def test_S4_None_is_valid_previous_data_with_validators_of_its_own():
 def test_it_has_no_room_for_what_nobody_reads():
     with pytest.raises(AttributeError):
         context(Entry(1)).staletime = 3
+
+
+async def test_the_current_context_is_that_of_the_running_attempt():
+    seen: list[object] = []
+
+    async def fetch(ctx: QueryContext[str]) -> str:
+        seen.append(current_context() is ctx)
+        await asyncio.sleep(0)
+        seen.append(await asyncio.to_thread(current_context) is ctx)
+        if len(seen) == 2:
+            raise ConnectionError("once")
+        return "data"
+
+    async with QueryClient(sleep=lambda _: asyncio.sleep(0)) as client:
+        assert await client.query(("pods",), fetch) == "data"
+        assert seen == [True] * 4
+
+
+async def test_a_query_asked_for_inside_another_has_a_context_of_its_own():
+    async with QueryClient() as client:
+
+        async def inner() -> object:
+            return current_context()
+
+        async def outer() -> tuple[object, object]:
+            return await client.query(("inner",), inner), current_context()
+
+        assert list(map(repr, await client.query(("outer",), outer))) == [
+            "<QueryContext of ('inner',)>",
+            "<QueryContext of ('outer',)>",
+        ]
+
+
+async def test_there_is_no_current_context_outside_of_a_query_function_nor_after_its_end():
+    later: list[asyncio.Task[object]] = []
+    ended = asyncio.Event()
+
+    async def ask_later() -> object:
+        await ended.wait()
+        return current_context()
+
+    async with QueryClient() as client:
+        await client.query(("pods",), lambda: later.append(asyncio.create_task(ask_later())))
+        ended.set()
+        assert await later[0] is None
+        assert current_context() is None
+
+
+async def test_a_cached_function_gets_conditional_requests_and_http_freshness_by_the_current_context():
+    asked: list[str | None] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.headers.get("If-None-Match"))
+        headers = {"ETag": '"1"', "Cache-Control": "max-age=60"}
+        return web.Response(status=304, headers=headers) if asked[-1] else web.json_response(["web"], headers=headers)
+
+    app = web.Application()
+    app.router.add_get("/pods", answer)
+    async with TestServer(app) as server, HttpTransport(server.make_url("/")) as http, QueryClient() as client:
+
+        @client.cached("pods", stale_time="http")
+        async def pods(cluster: str) -> list[str]:
+            return await http.get("/pods", type=list[str], params={"cluster": cluster}, context=current_context())
+
+        first = await pods("prod")
+        assert await pods("prod") is first
+        await pods.invalidate("prod")
+        assert await pods("prod") is first
+        assert await pods("prod") is first
+        assert asked == [None, '"1"']

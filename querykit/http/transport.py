@@ -193,12 +193,23 @@ class HttpTransport(Sender):
         return fetch
 
     @overload
-    async def get(self, path: str, *, type: type[T], **options: Unpack[RequestOptions]) -> T: ...
+    async def get(
+        self, path: str, *, type: type[T], context: QueryContext[Any] | None = ..., **options: Unpack[RequestOptions]
+    ) -> T: ...
     @overload
-    async def get(self, path: str, *, type: Any = ..., **options: Unpack[RequestOptions]) -> Any: ...
-    async def get(self, path: str, *, type: Any = Any, **options: Unpack[RequestOptions]) -> Any:
+    async def get(
+        self, path: str, *, type: Any = ..., context: QueryContext[Any] | None = ..., **options: Unpack[RequestOptions]
+    ) -> Any: ...
+    async def get(
+        self,
+        path: str,
+        *,
+        type: Any = Any,
+        context: QueryContext[Any] | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> Any:
         """See `request`."""
-        return await self.request("GET", path, type=type, **options)
+        return await self.request("GET", path, type=type, context=context, **options)
 
     @overload
     async def post(self, path: str, *, type: type[T], **options: Unpack[RequestOptions]) -> T: ...
