@@ -4,6 +4,7 @@ import enum
 from collections.abc import Hashable
 from typing import Any, Final
 
+from querykit.errors import QueryCancelled
 from querykit.identity import Identities, merged
 from querykit.keys import FrozenKey, QueryKey, freeze, is_ambiguous, snapshot
 from querykit.state import NEVER, NO_DATA, Direction, FetchStatus, NoData, QueryState, StaleTime, Status, is_fresh
@@ -147,8 +148,9 @@ class Entry:
 
     def remembers_error(self, error_time: float, now: float) -> bool:
         """Whether the last fetch has failed so short a time ago that its error is answer enough."""
-        known = self.error is not None and self.error_epoch > self.invalidated_epoch
-        return known and self.error_direction is None and now - self.error_updated_at < error_time
+        error = self.error
+        is_answer = error is not None and self.error_direction is None and not isinstance(error, QueryCancelled)
+        return is_answer and self.error_epoch > self.invalidated_epoch and now - self.error_updated_at < error_time
 
     def uses(self, identity: Hashable) -> bool:
         """Whether the data or the error was computed under `identity`."""
