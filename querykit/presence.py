@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final, Literal, TypeAlias
 
 from querykit.events import Delivery, Listeners, Subscription
-from querykit.runtime import Runtime
+from querykit.runtime import Life, Runtime
 from querykit.state import NetworkMode
 
 __all__ = ["FocusManager", "OnlineManager"]
@@ -29,15 +29,17 @@ class Switch:
     def set(self, value: bool) -> None:
         """Say how it is; what hangs on it happens before this returns, and nothing if it was so already.
 
+        Of a closed client it is noted, and that is all: who looked at it may leave later than it ends.
+
         Raises:
             TypeError: `value` is no bool.
             WrongThread: this is not the client's thread or event loop.
         """
         if not isinstance(value, bool):
             raise TypeError(f"{self._what} is set to True or False, not {value!r}")
-        self._runtime.check()
-        if value is not self._is_on:
-            self._is_on = value
+        self._runtime.check_thread()
+        changes, self._is_on = value is not self._is_on, value
+        if changes and self._runtime.life is Life.OPEN:
             with self._delivery:
                 self._changed(value)
                 self._delivery.post(self._listeners, value, f"a listener of {self._what}")

@@ -622,6 +622,9 @@ class TestLife:
         with pytest.raises(ClientClosed):
             client.own(coroutine, "late")
         client.forget("x", restart=True)
+        client.focus.set(False)
+        client.online.set(False)
+        assert not client.focus.is_focused
 
     async def test_S12_closing_cancels_what_runs_and_leaves_no_timer(self):
         client = QueryClient()
