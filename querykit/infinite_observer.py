@@ -39,6 +39,7 @@ T = TypeVar("T")
 Page = TypeVar("Page")
 Param = TypeVar("Param")
 
+_DIRECTIONS: Final[tuple[Direction, Direction]] = ("forward", "backward")
 _RULES: Final = {"forward": "get_next_page_param", "backward": "get_previous_page_param"}
 
 
@@ -298,19 +299,21 @@ class InfiniteQueryObserver(QueryObserver[T]):
             return _More(data, paging, False, False)
         record = Record(self._core.cache.ledger)
         record.take_on(query.identities)
-        with recording(record):
-            after, before = self._has(query, "forward"), self._has(query, "backward")
+        after, before = (self._has(record, query.key, data, direction) for direction in _DIRECTIONS)
         more = _More(data, paging, after, before)
         if record.is_doomed:
-            return more._replace(after=False, before=False)
+            return _More(data, paging, False, False)
         self._more.keep(more, record.names)
         return more
 
-    def _has(self, query: Query, direction: Direction) -> bool | None:
+    def _has(self, record: Record, key: QueryKey, data: object, direction: Direction) -> bool | None:
+        if record.is_doomed:
+            return False
         try:
-            return self._paging.param(checked_pages(query.base, query.key), direction) is not None
+            with recording(record):
+                return self._paging.param(checked_pages(data, key), direction) is not None
         except Exception as error:
-            what = f"{_RULES[direction]} of {query.key!r}: {self._paging.rule(direction)!r}"
+            what = f"{_RULES[direction]} of {key!r}: {self._paging.rule(direction)!r}"
             self._core.runtime.report(f"{what} raised {type(error).__name__}", error)
             return None
 

@@ -63,6 +63,7 @@ class Book:
 
     async def step(self) -> None:
         """Let the fetch go on that waits longest."""
+        await settled()
         next(future for future in self.waiting if not future.done()).set_result(None)
         await settled()
 

@@ -283,13 +283,13 @@ class TestSomePages:
 
     async def test_an_invalidation_is_answered_by_them(self):
         book = Book()
-        async with QueryClient() as client:
-            async with client.observe(book.options(pages=2, refetch_pages=[0], stale_time=9)) as results:
-                await settled()
-                book.took()
-                await client.invalidate_queries(KEY)
-                assert book.asked == [0]
-                assert not results.result.is_stale
+        options = book.options(pages=2, refetch_pages=[0], stale_time=9)
+        async with QueryClient() as client, client.observe(options) as results:
+            await settled()
+            book.took()
+            await client.invalidate_queries(KEY)
+            assert book.asked == [0]
+            assert not results.result.is_stale
 
 
 class TestSetting:
@@ -395,7 +395,7 @@ class TestWrongOptions:
 
     @pytest.mark.parametrize("fn", [lambda: 1, lambda a, b: 1, 3, dict], ids=["none", "two", "number", "builtin"])
     def test_a_page_function_takes_the_context(self, fn):
-        with pytest.raises(TypeError, match="page function takes one|needs 2 by position|is callable"):
+        with pytest.raises(TypeError, match=r"page function takes one|needs 2 by position|is callable"):
             infinite_query_options(KEY, fn, initial_page_param=0)
 
     @pytest.mark.parametrize("key", ["logs", None, ["logs"]])
