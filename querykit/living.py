@@ -141,8 +141,8 @@ class LiveEntry(FetchedEntry):
     def live_state(self) -> LiveState | None:
         """What its live source is doing; None if it never had one. The same object until it changes."""
         phase, known = self._phase, self._live_state
-        if phase == "live" and self.run is not None and self.run.record.began <= self.invalidated_epoch:
-            phase = "stale"
+        if self.run is not None and self.run.is_connected:
+            phase = "live" if self.run.record.began > self.invalidated_epoch else "stale"
         if phase is not None and (known is None or known.phase != phase):
             error = None if phase == "live" or known is None else known.error
             self._live_state = LiveState(phase, self._owner.now(), error)
@@ -172,8 +172,8 @@ class LiveEntry(FetchedEntry):
         """Run the source anew for a fetch; return when it has brought its first value."""
         self._end_run()
         run = self.run = Run(self, fn, context, flight, self._owner.ledger, self._owner.now())
-        is_again = self._phase == "retrying" or flight.failures > 0
-        self._enter("retrying" if is_again else "stale" if self.has_data else "connecting")
+        if flight.failures > 0:
+            self._enter("retrying")
         task_context = flight.source.context.copy()
         task_context.run(run.record.enter)
         run.task = self._owner.spawn(run.pass_on(), f"querykit live source of {self.key!r}", task_context)
@@ -246,7 +246,7 @@ class LiveEntry(FetchedEntry):
 
     def _stop_connecting(self) -> None:
         """End a source that has brought nothing yet."""
-        if self.run is not None and not self.run.is_connected:
+        if not self.is_live:
             self._stop()
 
     def _stop(self) -> None:
@@ -280,7 +280,7 @@ class LiveEntry(FetchedEntry):
             self._remind(None if wanted else self.run.fn.grace, self._grace_is_over)
         elif self.flight is None and self._is_wanted:
             longest = min(BASE_DELAY * 2 ** min(self._failures, 10), MAX_DELAY)
-            self._remind(self._owner.jitter(longest), self._run_again)
+            self._remind(self._owner.jitter(longest) if self._failures else 0.0, self._run_again)
         elif self.flight is None:
             self._stop()
 
@@ -318,6 +318,8 @@ class LiveEntry(FetchedEntry):
 
     def _begin(self, source: Source, *, restarted: bool) -> None:
         self._remind(None)
+        if isinstance(source.fn, LiveFn):
+            self._enter("retrying" if self._phase == "retrying" else "stale" if self.has_data else "connecting")
         super()._begin(source, restarted=restarted)
 
     def _store(
@@ -327,9 +329,9 @@ class LiveEntry(FetchedEntry):
         if self.is_live and self.valid_at != NEVER:
             self.valid_at = math.inf  # what changes it is told at once
 
-    def _blank(self) -> None:
+    def _blank(self, epoch: int | None = None) -> None:
         self._stop()
-        super()._blank()
+        super()._blank(epoch)
 
 
 def _current_task() -> asyncio.Task[Any] | None:

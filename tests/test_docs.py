@@ -1,4 +1,4 @@
-"""Code in docstrings and in the README is run."""
+"""Code in docstrings, in the README and in docs/ is run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import FunctionType
 
 import pytest
 
@@ -60,3 +61,15 @@ def test_programs_in_the_readme_run(block, tmp_path):
     command = [sys.executable, "-W", "error", str(program)]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=50)
     assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.stem)
+async def test_the_python_of_a_page_is_a_program_that_runs(page, capsys):
+    text = page.read_text("utf-8")
+    names = {"__name__": page.stem}
+    for match in FENCE.finditer(text):
+        line = text.count("\n", 0, match.start(2))
+        code = compile("\n" * line + match[2], str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        if (running := FunctionType(code, names)()) is not None:
+            await running
