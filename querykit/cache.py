@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Hashable, Iterator
 from contextvars import Context
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol, cast
+from typing import Any, Final, Literal, Protocol
 
 from querykit.bound import Rest, Timer
 from querykit.context import ContextClient
@@ -24,6 +24,7 @@ __all__ = ["CacheEvent", "QueryCache"]
 
 EventKind = Literal["added", "updated", "removed"]
 
+TAG_NOTES: Final = 256
 _REMOVALS: Final = frozenset({Cause.REMOVE, Cause.FORGET, Cause.EXPIRE, Cause.EVICT})
 
 
@@ -83,7 +84,8 @@ class QueryCache:
         self._by_tag: dict[Hashable, dict[Query, None]] = {}
         self._by_parking: dict[Hashable, dict[Query, None]] = {}
         self._invalidated = Journal()
-        self._invalidated_tags = Journal()
+        self._invalidated_tags: dict[tuple[Filters, bool], int] = {}
+        self._unnoted_tags = -1
         self._removed = Journal()
         self._listeners: Listeners[CacheEvent] = Listeners()
         self._resting: Rest[Query] = Rest(max_entries, now=self.now, later=self._later, gone=self._gone)
@@ -164,12 +166,15 @@ class QueryCache:
 
     def catch_up(self, query: Query) -> None:
         """Flag data that began before an invalidation by tags that it carries; fetch it anew where that would have."""
-        for note, epoch in self._invalidated_tags.exact():
-            meant, refetch = cast("tuple[Filters, bool]", note)
-            if epoch > max(query.epoch, query.invalidated_epoch) and meant.means(query):
-                query.flag(epoch)
-                if refetch and query.is_active:
-                    self.delivery.call(query.want)
+        wanted = missed = self._unnoted_tags > query.epoch
+        since = max(query.epoch, query.invalidated_epoch)
+        for (meant, refetch), epoch in self._invalidated_tags.items():
+            if epoch > since and meant.means(query):
+                missed, wanted = True, wanted or refetch
+        if missed:
+            query.flag(self.ledger.epoch)
+        if wanted and query.is_active:
+            self.delivery.call(query.want)
 
     def park(self, query: Query, identities: frozenset[Hashable]) -> None:
         """Note that `query` is parked for these identities, or for none any more."""
@@ -215,7 +220,14 @@ class QueryCache:
 
     def note_invalidated_tags(self, meant: Filters, epoch: int, *, refetch: bool) -> None:
         """Note an invalidation by tags likewise: data that is under way may come to carry them."""
-        self._note(self._invalidated_tags, (meant, refetch), epoch, exact=True)
+        notes = self._invalidated_tags
+        if not self.ledger.living:
+            notes.clear()
+            return
+        notes.pop((meant, refetch), None)
+        notes[meant, refetch] = epoch
+        if len(notes) > TAG_NOTES:  # what began before a note that is given up counts as meant by it
+            self._unnoted_tags = notes.pop(next(iter(notes)))
 
     def note_removed(self, key: FrozenKey, epoch: int, *, exact: bool) -> None:
         """Note a removal likewise."""

@@ -110,10 +110,6 @@ class Journal:
                 latest = epoch
         return latest
 
-    def exact(self) -> list[tuple[FrozenKey, int]]:
-        """Return what was noted of keys alone."""
-        return list(self._exact.items())
-
     def clear(self) -> None:
         """Drop all notes: nothing runs."""
         self._exact.clear()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from querykit import QueryClient, use_identity
+from querykit.cache import TAG_NOTES
 from querykit.identity import Record
 from querykit.layers import Layer
 from tests.fetches import Gate, settled
@@ -410,3 +411,17 @@ async def test_S2_others_are_not_meant(client, key, tags, exact):
     await gate.answer(["web"])
     await caller
     assert not client.get_query_state(KEY).is_invalidated
+
+
+async def test_S7_so_many_are_noted_and_what_began_before_them_counts_as_meant(client):
+    gate = Gate()
+    callers = [asyncio.ensure_future(client.query((name,), gate, tags=names, stale_time=99)) for name in "ab"]
+    await settled()
+    for n in range(TAG_NOTES):
+        client.invalidate_queries(tags=[n])
+    await gate.answer(["web"], 0)
+    client.invalidate_queries(tags=["one more"])
+    await gate.answer(["web"], 1)
+    await asyncio.gather(*callers)
+    assert [client.get_query_state((name,)).is_invalidated for name in "ab"] == [False, True]
+    assert len(client.cache._invalidated_tags) == TAG_NOTES
