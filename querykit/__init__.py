@@ -9,6 +9,7 @@ from querykit.errors import (
     ApiError,
     ClientClosed,
     InvalidBody,
+    MissingMutationFunction,
     MissingQueryFunction,
     ObserverClosed,
     QueryCancelled,
@@ -32,10 +33,22 @@ from querykit.infinite import (
 from querykit.infinite_observer import InfiniteObservation, InfiniteQueryObserver, InfiniteQueryResult
 from querykit.keys import QueryKey
 from querykit.live import LiveFn, live
+from querykit.mutation import Mutation
+from querykit.mutation_observer import MutationObserver
+from querykit.mutation_options import (
+    MutationCallbacks,
+    MutationContext,
+    MutationOptions,
+    MutationSpec,
+    mutation_options,
+)
+from querykit.mutation_state import MutationState
+from querykit.mutations import MutationCache, MutationEvent, MutationFilters
 from querykit.observation import Observation, Results
 from querykit.observer import QueryObserver, keep_previous_data
 from querykit.observers import QueriesObserver
 from querykit.options import DefaultOptions, ObserverOptions, Options, QueryOptions, query_options
+from querykit.outcome import Mutated
 from querykit.pages import InfiniteData
 from querykit.pending import Pending
 from querykit.portal import Portal
@@ -63,7 +76,19 @@ __all__ = [
     "InvalidBody",
     "LiveFn",
     "LiveState",
+    "MissingMutationFunction",
     "MissingQueryFunction",
+    "Mutated",
+    "Mutation",
+    "MutationCache",
+    "MutationCallbacks",
+    "MutationContext",
+    "MutationEvent",
+    "MutationFilters",
+    "MutationObserver",
+    "MutationOptions",
+    "MutationSpec",
+    "MutationState",
     "Observation",
     "ObserverClosed",
     "ObserverOptions",
@@ -97,6 +122,7 @@ __all__ = [
     "infinite_query_options",
     "keep_previous_data",
     "live",
+    "mutation_options",
     "query_options",
     "skip",
     "streamed",

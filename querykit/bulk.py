@@ -129,7 +129,8 @@ class BulkMethods:
         return Pending(ledger, awaits, throw_on_error=throw_on_error)
 
     def clear(self) -> Pending:
-        """Take every query out of the cache."""
+        """Take every query out of the cache, and let go of every mutation."""
+        self.core.mutations.clear()
         return self.remove_queries()
 
     def is_fetching(self, key: QueryKey | Unset = UNSET, **filters: Unpack[QueryFilters]) -> int:

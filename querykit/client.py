@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack, cast
+from typing import Any, Self, TypeVar, Unpack
 
 from blinker import Signal
 
@@ -18,7 +18,9 @@ from querykit.filters import make_filters
 from querykit.flight import Waiter, waits
 from querykit.identity import outside
 from querykit.keys import QueryKey, check_key, freeze
-from querykit.options import DefaultOptions, QueryDefaults, part_of
+from querykit.mutating import MutatingMethods
+from querykit.mutation_options import MutationCallbacks
+from querykit.options import DefaultOptions, QueryDefaults
 from querykit.paging import PagingMethods
 from querykit.pending import Pending
 from querykit.portal import Portal
@@ -54,12 +56,14 @@ class ClientStats:
     """Queries in the cache now."""
 
 
-class QueryClient(PagingMethods, CachedMethods):
+class QueryClient(PagingMethods, CachedMethods, MutatingMethods):
     """A cache of server state, by key. It belongs to the event loop under which it is first called.
 
     Args:
-        default_options: defaults for all queries, such as `{"queries": {"stale_time": 30}}`.
-        max_entries: how many unused entries are kept; observed and fetching ones do not count.
+        default_options: defaults for all, such as `{"queries": {"stale_time": 30}, "mutations": {"retry": 1}}`.
+        mutation_callbacks: what is called for every mutation, before its own callbacks: see `MutationCallbacks`.
+        max_entries: how many unused entries are kept, and how many mutations that have ended; observed and
+            fetching ones do not count.
         close_timeout: how many seconds `aclose` waits for functions that refuse to be cancelled.
         clock: reads a time in seconds that never goes back; the loop's by default.
         sleep: waits seconds between retries.
@@ -80,6 +84,7 @@ class QueryClient(PagingMethods, CachedMethods):
         self,
         *,
         default_options: DefaultOptions | None = None,
+        mutation_callbacks: MutationCallbacks | None = None,
         max_entries: float = 100_000,
         close_timeout: Seconds = CLOSE_TIMEOUT,
         clock: Callable[[], float] | None = None,
@@ -89,11 +94,11 @@ class QueryClient(PagingMethods, CachedMethods):
     ) -> None:
         check_max_entries(max_entries)
         runtime = Runtime(clock=clock, sleep=sleep, jitter=jitter, report=report, on_bind=self._bound)
-        queries = cast("QueryDefaults", part_of(default_options, "queries"))
         self._close_timeout = seconds(close_timeout, "close_timeout")
         self._rules: dict[Subscription, None] = {}
-        self.core = Core(self, runtime, SignalRelay(self), queries, max_entries)
+        self.core = Core(self, runtime, SignalRelay(self), default_options, mutation_callbacks, max_entries)
         self.cache = self.core.cache
+        self.mutations = self.core.mutations
         self.focus = self.core.presence.focus
         self.online = self.core.presence.online
         self.portal = Portal(runtime)
@@ -240,9 +245,9 @@ class QueryClient(PagingMethods, CachedMethods):
         return outside(self.core.runtime.spawn, coro, name)
 
     async def aclose(self) -> None:
-        """End everything: fetches, observers, rules and timers. Callers who wait get `QueryCancelled`.
+        """End everything: fetches, mutations, observers, rules and timers. Callers who wait get `QueryCancelled`.
 
-        From inside a query function, that function itself is left to end. A second call does nothing.
+        From inside a query function or a mutation, that one itself is left to end. A second call does nothing.
         """
         self.core.runtime.check_thread()
         if self.core.runtime.life is Life.CLOSED:
@@ -255,6 +260,8 @@ class QueryClient(PagingMethods, CachedMethods):
             self._unbind(undo)
         for query in self.cache:
             query.close(record)
+        mutating = self.mutations.close(lambda mutation: waits(record, mutation) is not None)
+        inside.extend(mutation.task for mutation in mutating)
         self.cache.close()
         await self.core.runtime.wind_up([task for task in inside if task is not None], self._close_timeout)
 

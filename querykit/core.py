@@ -1,13 +1,18 @@
 """What a client consists of below its face: what its methods, observers and mutations stand on."""
 
-from typing import Any, Final, Protocol
+from functools import partial
+from typing import Any, Final, Protocol, cast
 
 from querykit.cache import QueryCache, Relay
 from querykit.calls import Call, make_call
 from querykit.context import ContextClient
 from querykit.entry import Cause
 from querykit.flight import Source
-from querykit.options import Defaults, QueryDefaults
+from querykit.keys import QueryKey, freeze
+from querykit.mutation_options import MutationCallbacks
+from querykit.mutations import MutationCache
+from querykit.options import DefaultOptions, Defaults, QueryDefaults, part_of
+from querykit.presence import Occasion
 from querykit.query import Query, initial_data
 from querykit.runtime import Runtime
 
@@ -21,6 +26,7 @@ class Core:
         runtime: the loop, its tasks and its clock.
         cache: all queries.
         defaults: the default options of queries.
+        mutations: all mutations.
         presence: whether anybody looks, and whether the network is there.
         timetable: what happens later.
         hits: how many calls of `query` were answered from the cache.
@@ -28,19 +34,40 @@ class Core:
     """
 
     def __init__(
-        self, client: ContextClient, runtime: Runtime, relay: Relay, defaults: QueryDefaults, max_entries: float
+        self,
+        client: ContextClient,
+        runtime: Runtime,
+        relay: Relay,
+        default_options: DefaultOptions | None,
+        mutation_callbacks: MutationCallbacks | None,
+        max_entries: float,
     ) -> None:
         self.runtime: Final = runtime
         self.cache: Final = QueryCache(runtime, client, relay, max_entries)
         self.presence: Final = self.cache.presence
         self.timetable: Final = self.cache.timetable
-        self.defaults: Final = Defaults(defaults)
+        self.defaults: Final = Defaults(cast("QueryDefaults", part_of(default_options, "queries")))
+        mutation_defaults = part_of(default_options, "mutations")
+        self.mutations: Final = MutationCache(
+            runtime, self.cache, self.entry, mutation_defaults, mutation_callbacks, max_entries
+        )
+        self.presence.returned = self._returned
         self.hits = 0
         self.misses = 0
 
     def call(self, key: object, fn: Any, options: dict[str, Any]) -> Call:
         """Put one call together: see `make_call`."""
         return make_call(self.defaults, key, fn, options)
+
+    def entry(self, key: QueryKey) -> Query:
+        """Return the query of a key for who changes its data, made if need be."""
+        frozen = freeze(key)
+        query = self.cache.entries.get(frozen)
+        return self.cache.build(key, frozen, self.defaults.resolve(frozen, {})) if query is None else query
+
+    def _returned(self, occasion: Occasion) -> None:
+        """Let paused mutations end before what they change is fetched again."""
+        self.mutations.resume(occasion, partial(self.cache.back, occasion))
 
     def prepared(self, call: Call) -> tuple[Query, Source | None]:
         """Return the query of a call, made if need be, and with what to fetch it; raise before anything changes."""

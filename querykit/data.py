@@ -146,7 +146,7 @@ class DataMethods:
         ):
             return
         with self.cache.delivery:
-            query = self._entries.get(frozen) or self.cache.build(key, frozen, self.core.defaults.resolve(frozen, {}))
+            query = self.core.entry(key)
             query.touched = True
             query.set(value, writer, names, age=age)
             query.settle_down()

@@ -27,6 +27,7 @@ from querykit.checks import (
 )
 from querykit.context import AsyncFn, Fn, PlainFn
 from querykit.keys import FrozenKey, QueryKey, check_key, freeze, starts_with
+from querykit.mutation_options import MutationDefaults
 from querykit.retry import DelayRule, RetryPolicy, RetryRule
 from querykit.state import UNSET, NetworkMode, Skip, StaleTime, Unset
 
@@ -130,6 +131,7 @@ class DefaultOptions(TypedDict, total=False):
     """The client's defaults."""
 
     queries: QueryDefaults
+    mutations: MutationDefaults
 
 
 DEFAULTS: Final[ObserverOptions] = {

@@ -24,11 +24,13 @@ MAX_LINES = 400
 ROWS: tuple[tuple[str, frozenset[str]], ...] = tuple(
     (row, frozenset(modules.split()))
     for row, modules in {
-        "values": "keys errors state pages sharing identity context events index",
-        "policy": "options checks retry runtime bound timetable presence",
-        "one key, all keys": "entry layers stored flight owner fetching fetched live living query filters cache calls core pending",
-        "reactions": "result memo view subscribers follower observer observation observers streams infinite infinite_observer mutation",
-        "the face": "asking bulk paging data cached portal client signals hydration",
+        "values": "arity keys errors state mutation_state pages sharing identity context events index",
+        "policy": "options mutation_options checks retry runtime bound timetable presence",
+        "one key, all keys": "entry layers stored flight owner fetching fetched live living query filters cache calls "
+        "pending optimistic outcome mutation mutations core",
+        "reactions": "result memo view subscribers follower observer observation observers streams infinite "
+        "infinite_observer mutation_observer",
+        "the face": "asking bulk mutating paging data cached portal client signals hydration",
         "transport": "http",
         "cluster": "cluster",
         "elsewhere": "persist distributed",
