@@ -345,7 +345,8 @@ class CachedMethods(AskingMethods, BulkMethods, DataMethods):
 
         The key is `(name, *arguments)`, with defaults filled in and names put into their places, so that `f("a")`,
         `f(cluster="a")` and, if "a" is its default, `f()` are one query. What `*args` takes is one part, a tuple, and
-        what `**kwargs` takes is one, a mapping. The function may be async or not; its call is to be awaited.
+        what `**kwargs` takes is one, a mapping. The function may be async or not; its call is to be awaited. It finds
+        the context of its fetch by `current_context()`.
 
         The result has `.key(...)`, `.options(...)`, `.get(...)`, `.prefetch(...)`, `.observe(...)`, and
         `.invalidate(...)` and `.remove(...)`, which mean every call if they get no argument.

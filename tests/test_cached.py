@@ -11,6 +11,7 @@ import pytest
 
 from querykit import MissingQueryFunction, QueryCancelled, QueryClient, cached, use_identity
 from querykit.cached import Cached, UnboundCached
+from querykit.context import current_context
 from tests.fetches import Gate, settled
 
 pytestmark = pytest.mark.virtual_time
@@ -339,6 +340,18 @@ async def test_a_stale_time_is_what_it_is_in_any_option(client, calls, stale_tim
     await asyncio.sleep(1)
     await f()
     assert len(calls) == (1 if stale_time == "static" else 2)
+
+
+async def test_a_function_learns_its_freshness_by_the_context_of_its_fetch(client, calls):
+    @client.cached("f", stale_time="http")
+    async def f() -> None:
+        current_context().stale_time = 30
+        calls.append(1)
+
+    for seconds in (0, 29, 1):
+        await asyncio.sleep(seconds)
+        await f()
+    assert len(calls) == 2
 
 
 async def test_a_hit_is_counted_and_does_not_use_inspect(client, cluster_me, monkeypatch):
