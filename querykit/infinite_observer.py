@@ -1,8 +1,8 @@
 """Observing an infinite query: whether there are more pages, and how to get them."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar, Final, NamedTuple, TypeVar, Unpack, cast, overload
+from typing import Any, ClassVar, Final, NamedTuple, TypeAlias, TypeVar, Unpack, cast, overload
 
 from querykit.checks import Seconds
 from querykit.core import HasCore
@@ -86,13 +86,8 @@ class InfiniteQueryResult(QueryResult[T], frozen=True, eq=False):
         return self.is_error and self.data_updated_at is not None and self.error_direction is None
 
 
-class PagesFetched(Refetched[T]):
-    """A fetch of pages that an observer has begun; awaiting it ends with the result."""
-
-    __slots__ = ()
-
-    def __await__(self) -> Generator[Any, Any, InfiniteQueryResult[T]]:
-        return cast("Generator[Any, Any, InfiniteQueryResult[T]]", super().__await__())
+PagesFetched: TypeAlias = Refetched[InfiniteQueryResult[T]]
+"""A fetch of pages that an observer has begun; awaiting it ends with the result."""
 
 
 class _More(NamedTuple):
@@ -275,7 +270,7 @@ class InfiniteQueryObserver(QueryObserver[T]):
 
     def _fetched(self, query: Query, waiter: Waiter | None, *, throw_on_error: bool) -> PagesFetched[T]:
         awaits = [] if waiter is None else [(query, waiter)]
-        return PagesFetched(self, Pending(self._core.cache.ledger, awaits, throw_on_error=throw_on_error))
+        return Refetched(lambda: self.result, Pending(self._core.cache.ledger, awaits, throw_on_error=throw_on_error))
 
     def _refetched(self, query: Query, waiter: Waiter | None, *, throw_on_error: bool) -> PagesFetched[T]:
         return self._fetched(query, waiter, throw_on_error=throw_on_error)

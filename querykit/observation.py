@@ -130,7 +130,7 @@ class Observation(Results[QueryResult[T]]):
         super().__init__(observer)
         self.observer = observer
 
-    def refetch(self, *, cancel_refetch: bool = True, throw_on_error: bool = False) -> Refetched[T]:
+    def refetch(self, *, cancel_refetch: bool = True, throw_on_error: bool = False) -> Refetched[QueryResult[T]]:
         """Fetch anew now: see `QueryObserver.refetch`."""
         return self.observer.refetch(cancel_refetch=cancel_refetch, throw_on_error=throw_on_error)
 

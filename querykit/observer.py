@@ -23,6 +23,7 @@ from querykit.state import UNSET, Skip, skip
 __all__ = ["QueryObserver", "Refetched", "keep_previous_data"]
 
 T = TypeVar("T")
+R_co = TypeVar("R_co", covariant=True)
 
 
 def keep_previous_data(previous_data: T, previous_query: Query | None) -> T | Skip:
@@ -30,19 +31,19 @@ def keep_previous_data(previous_data: T, previous_query: Query | None) -> T | Sk
     return skip if previous_query is None else previous_data
 
 
-class Refetched(Begun[QueryResult[T]]):
+class Refetched(Begun[R_co]):
     """A refetch that an observer has begun; awaiting it ends with the result."""
 
-    __slots__ = ("_observer", "_pending")
+    __slots__ = ("_pending", "_result")
 
-    def __init__(self, observer: "QueryObserver[T]", pending: Pending) -> None:
+    def __init__(self, result: Callable[[], R_co], pending: Pending) -> None:
         super().__init__()
-        self._observer = observer
+        self._result = result
         self._pending = pending
 
-    async def _ended(self) -> QueryResult[T]:
+    async def _ended(self) -> R_co:
         await self._pending
-        return self._observer.result
+        return self._result()
 
 
 class QueryObserver(Follower[T]):
@@ -164,7 +165,7 @@ class QueryObserver(Follower[T]):
         self._refuse_closed()
         self._set_call(self._core.call(key, fn, options))
 
-    def refetch(self, *, cancel_refetch: bool = True, throw_on_error: bool = False) -> Refetched[T]:
+    def refetch(self, *, cancel_refetch: bool = True, throw_on_error: bool = False) -> Refetched[QueryResult[T]]:
         """Fetch anew now, even if disabled; awaiting what this returns ends with the result.
 
         Args:
@@ -183,9 +184,9 @@ class QueryObserver(Follower[T]):
             query.settle_down()
         return self._refetched(query, waiter, throw_on_error=throw_on_error)
 
-    def _refetched(self, query: Query, waiter: Waiter | None, *, throw_on_error: bool) -> Refetched[T]:
+    def _refetched(self, query: Query, waiter: Waiter | None, *, throw_on_error: bool) -> Refetched[QueryResult[T]]:
         awaits = [] if waiter is None else [(query, waiter)]
-        return Refetched(self, Pending(self._core.cache.ledger, awaits, throw_on_error=throw_on_error))
+        return Refetched(lambda: self.result, Pending(self._core.cache.ledger, awaits, throw_on_error=throw_on_error))
 
     async def wait_for(
         self, predicate: Callable[[QueryResult[T]], object], timeout: Seconds | None = None

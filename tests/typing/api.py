@@ -22,6 +22,7 @@ from querykit import (
     ClientClosed,
     ClientStats,
     DefaultOptions,
+    InfiniteQueryResult,
     InvalidBody,
     LiveFn,
     LiveState,
@@ -51,6 +52,7 @@ from querykit import (
     Unreachable,
     WrongThread,
     cached,
+    infinite_query_options,
     keep_previous_data,
     live,
     query_options,
@@ -608,3 +610,11 @@ async def pushed(client: QueryClient) -> None:
     assert_type(QueryObserver(client, ("pods",), live(watch_pods)), QueryObserver[Pods])
     assert_type(await client.query(query_options(("pods",), live(watch_pods)).select(len)), int)
     live(fetch_pods)  # type: ignore[arg-type]
+
+
+async def pages(client: QueryClient) -> None:
+    logs = infinite_query_options(("logs",), lambda ctx: ["line"], initial_page_param=0)
+    async with client.observe(logs.select(lambda data: len(data.pages))) as results:
+        assert_type(results.result, InfiniteQueryResult[int])
+        assert_type(await results.observer.fetch_next_page(), InfiniteQueryResult[int])
+        assert_type(await asyncio.create_task(results.refetch(refetch_pages=[0])), InfiniteQueryResult[int])
