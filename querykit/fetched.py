@@ -242,10 +242,10 @@ class FetchedEntry(StoredEntry):
         wanted = [waiter.source for waiter in self.waiters if not waiter.done]
         if self._again and self.observers and not self.parked:
             wanted.append(None)
-        source = self.source if None in wanted else next(iter(wanted), None)
+        source = (wanted[0] or self.source) if wanted else None
         if self.flight is None and source is not None:
             self._owner.park(self, frozenset())
-            self._begin(source, restarted=None not in wanted)  # a portion that has waited is not held up again
+            self._begin(source, restarted=source.portion is not None)  # what has waited is not held up again
         elif not self.is_busy:
             self._owner.rests(self)
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from querykit import InfiniteData, InfiniteOptions, QueryContext, infinite_query_options
-from tests.fetches import settled
+from tests.fetches import STEPS, settled, turns
 
 KEY = ("logs",)
 
@@ -35,7 +35,7 @@ class Book:
             if self.held:
                 self.waiting.append(asyncio.get_running_loop().create_future())
                 await self.waiting[-1]
-            await asyncio.sleep(0)
+            await turns(STEPS)
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
