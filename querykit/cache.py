@@ -239,7 +239,7 @@ class QueryCache:
 
     def _note(self, journal: Journal, key: FrozenKey, epoch: int, exact: bool) -> None:
         if self.ledger.living:
-            journal.note(key, epoch, exact=exact, oldest=self.ledger.oldest)
+            journal.note(key, epoch, exact=exact, oldest=self.ledger.oldest_writer)
         elif len(journal):
             journal.clear()
 

@@ -131,6 +131,11 @@ class Ledger:
         """Return the epoch at which the oldest living record began, or the next one."""
         return min((record.began for record in tuple(self.living)), default=self.epoch + 1)
 
+    def oldest_writer(self) -> int:
+        """The same of those whose writes count from their beginning: fetches, which end, and not live sources."""
+        writers = [record.began for record in tuple(self.living) if record.counts_from_its_beginning]
+        return min(writers, default=self.epoch + 1)
+
     def current(self) -> Record | None:
         """Return the record of what runs now, if it is one of this ledger.
 

@@ -668,6 +668,15 @@ async def test_its_writes_to_other_keys_count_from_when_they_are_made(client):
         assert (state.data, state.is_invalidated) == ("new", False)
 
 
+async def test_S6_one_that_lives_long_gathers_no_notes_of_what_is_invalidated_meanwhile(client):
+    observed(client, Watch("one"))
+    await settled()
+    for n in range(500):
+        client.invalidate_queries(("other", n))
+        client.remove_queries(("another", n), exact=True)
+    assert len(client.cache._invalidated) + len(client.cache._removed) <= 2 * 64 + 2
+
+
 async def test_a_select_sees_what_is_pushed(client):
     watch = Watch(["a"])
     observer = QueryObserver(client, query_options(KEY, live(watch)).select(len))
