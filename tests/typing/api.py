@@ -22,6 +22,10 @@ from querykit import (
     ClientClosed,
     ClientStats,
     DefaultOptions,
+    InfiniteData,
+    InfiniteObservation,
+    InfiniteOptions,
+    InfiniteQueryObserver,
     InfiniteQueryResult,
     InvalidBody,
     LiveFn,
@@ -66,7 +70,7 @@ from querykit.context import ContextClient
 from querykit.options import QueryDefaults
 from querykit.retry import is_transient
 from querykit.signals import Rule, auth_failed, bind_auth, emit, logged_out, query_updated, token_set
-from querykit.state import FetchStatus, Skip, StaleTime, Status
+from querykit.state import Direction, FetchStatus, Skip, StaleTime, Status
 
 Pods = list[dict[str, str]]
 
@@ -618,3 +622,98 @@ async def pages(client: QueryClient) -> None:
         assert_type(results.result, InfiniteQueryResult[int])
         assert_type(await results.observer.fetch_next_page(), InfiniteQueryResult[int])
         assert_type(await asyncio.create_task(results.refetch(refetch_pages=[0])), InfiniteQueryResult[int])
+
+
+# Infinite queries: the types of the page and of its parameter flow from the function and the first parameter
+
+
+async def fetch_page(ctx: QueryContext[object]) -> Pods:
+    assert_type(ctx.direction, Direction | None)
+    return [{"page": ctx.page_param}]
+
+
+def read_page(ctx: QueryContext[object]) -> Pods:
+    return [{"page": ctx.page_param}]
+
+
+def after(last_page: Pods, data: InfiniteData[Pods, int]) -> int | None:
+    return data.page_params[-1] + 1 if last_page else None
+
+
+def cursor_after(last_page: Pods, data: InfiniteData[Pods, str | None]) -> str | None:
+    return last_page[0]["page"] if data.pages else None
+
+
+Paged = InfiniteData[Pods, int]
+
+
+async def infinite(client: QueryClient, *, enabled: bool) -> None:
+    paged = infinite_query_options(("pods",), fetch_page, initial_page_param=0, get_next_page_param=after)
+    assert_type(paged, InfiniteOptions[Pods, int, Paged])
+    assert_type(infinite_query_options(("pods",), read_page, initial_page_param=0), InfiniteOptions[Pods, int, Paged])
+    assert_type(paged.select(lambda data: len(data.pages)), InfiniteOptions[Pods, int, int])
+    assert_type(await client.infinite_query(paged), Paged)
+    assert_type(await client.infinite_query(paged, swr=True), Paged)
+    assert_type(await client.infinite_query(paged.select(lambda data: data.pages[0])), Pods)
+    assert_type(await client.query(paged), Paged)
+    assert_type(await client.prefetch(paged), None)
+    assert_type(client.get_query_data(paged), Paged | None)
+    assert_type(client.get_query_data(paged.select(lambda data: 1)), Paged | None)
+    client.set_query_data(paged, InfiniteData(([],), (0,)))
+
+    assert_type(
+        await client.infinite_query(("pods",), fetch_page, initial_page_param=0, get_next_page_param=after, pages=2),
+        Paged,
+    )
+    assert_type(await client.infinite_query(("pods",), read_page, initial_page_param=0), Paged)
+    assert_type(await client.infinite_query(("pods",), fetch_page if enabled else skip, initial_page_param=0), Paged)
+    first: str | None = None
+    by_cursor = await client.infinite_query(
+        ("pods",),
+        fetch_page,
+        initial_page_param=first,
+        get_next_page_param=cursor_after,
+        get_previous_page_param=lambda first_page, data: data.page_params[0],
+        max_pages=3,
+        refetch_pages=lambda page, index, data: index == 0,
+        stale_time=30,
+    )
+    assert_type(by_cursor.page_params, tuple[str | None, ...])
+    by_cursor.pages = ()  # type: ignore[misc]  # read only
+    await client.infinite_query(("pods",), fetch_page)  # type: ignore[call-overload]  # no first parameter
+    await client.infinite_query(("pods",), fetch_pods, initial_page_param=0)  # type: ignore[arg-type]  # which page?
+    await client.infinite_query(query_options(("pods",), fetch_pods))  # type: ignore[call-overload]  # a plain query's
+    await client.infinite_query(paged, pages=2)  # type: ignore[call-overload]  # the options have all
+    await client.infinite_query(("pods",), fetch_page, initial_page_param=0, pages="2")  # type: ignore[call-overload]
+    await client.infinite_query(("pods",), fetch_page, initial_page_param=0, max_page=2)  # type: ignore[call-overload]
+    await client.infinite_query(("pods",), fetch_page, initial_page_param=0, enabled=True)  # type: ignore[call-overload]
+    infinite_query_options(("pods",), fetch_page, initial_page_param="a", get_next_page_param=after)  # type: ignore[arg-type]
+    infinite_query_options("pods", fetch_page, initial_page_param=0)  # type: ignore[call-overload]
+
+
+async def infinite_observer(client: QueryClient) -> None:
+    paged = infinite_query_options(("pods",), fetch_page, initial_page_param=0, get_next_page_param=after)
+    observer = InfiniteQueryObserver(client, paged)
+    assert_type(observer, InfiniteQueryObserver[Paged])
+    assert_type(InfiniteQueryObserver(client, paged.select(lambda data: 1)), InfiniteQueryObserver[int])
+    assert_type(
+        InfiniteQueryObserver(
+            client, ("pods",), fetch_page, initial_page_param=0, get_next_page_param=after, enabled=False
+        ),
+        InfiniteQueryObserver[Paged],
+    )
+    assert_type(observer.result, InfiniteQueryResult[Paged])
+    assert_type((observer.result.has_next_page, observer.result.is_fetching_previous_page), tuple[bool, bool])
+    assert_type(await observer.fetch_previous_page(throw_on_error=True), InfiniteQueryResult[Paged])
+    assert_type(await observer.refetch(refetch_pages={0}), InfiniteQueryResult[Paged])
+    assert_type(await observer.wait_for(lambda result: result.has_next_page), InfiniteQueryResult[Paged])
+    observer.subscribe(lambda result: str(result.has_previous_page))
+    observer.refetch(refetch_pages=0)  # type: ignore[arg-type]
+    InfiniteQueryObserver(client, ("pods",), fetch_page)  # type: ignore[call-overload]
+    InfiniteQueryObserver(client, query_options(("pods",), fetch_pods))  # type: ignore[call-overload]
+    plain: QueryObserver[Paged] = QueryObserver(client, paged)
+    assert_type(plain.result, QueryResult[Paged])
+    assert_type(client.observe(paged), InfiniteObservation[Paged])
+    async for result in client.observe(paged):
+        assert_type(result, InfiniteQueryResult[Paged])
+        result.has_next_page = False  # type: ignore[misc]  # read only
