@@ -203,6 +203,7 @@ class QueryObserver(Follower[T]):
             Exception: what `predicate` raised.
         """
         limit = optional_seconds(timeout, "timeout")
+        self._refuse_closed()
         found: asyncio.Future[QueryResult[T]] = self._core.runtime.bound_loop().create_future()
 
         def look(result: QueryResult[T]) -> None:
