@@ -1,6 +1,7 @@
 """One key's flights, and those who wait for them: S1's one flight a key, S2's epochs."""
 
 import asyncio
+import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Hashable
 from typing import Any, cast
@@ -332,15 +333,16 @@ def _every(waiter: Waiter) -> bool:
 
 
 class _Progress(Progress):
-    """What one fetch's function may do to its entry while it runs."""
+    """What one fetch's function may do to its entry while it runs; a live source keeps it longer than the fetch."""
 
     def __init__(self, query: FetchedEntry, flight: Flight) -> None:
         self._query = query
-        self._flight = flight
+        self._flight = weakref.ref(flight)
+        self._direction = flight.source.direction
 
     @property
     def direction(self) -> Direction | None:
-        return self._flight.source.direction
+        return self._direction
 
     @property
     def has_data(self) -> bool:
@@ -350,10 +352,15 @@ class _Progress(Progress):
         return self._query.read_old()
 
     def paused(self, paused: bool) -> None:
-        self._query.show_pause(self._flight, paused=paused)
+        if (flight := self._flight()) is not None:
+            self._query.show_pause(flight, paused=paused)
 
     async def go_live(self, fn: Any, context: Any) -> Any:
-        return await self._query.go_live(self._flight, fn, context)
+        flight = self._flight()
+        if flight is None:
+            raise QueryCancelled(self._query.key, "over")
+        return await self._query.go_live(flight, fn, context)
 
     def show(self, data: object) -> None:
-        self._query.show_progress(self._flight, data)
+        if (flight := self._flight()) is not None:
+            self._query.show_progress(flight, data)

@@ -280,7 +280,8 @@ class LiveEntry(FetchedEntry):
             self._remind(None if wanted else self.run.fn.grace, self._grace_is_over)
         elif self.flight is None and self._is_wanted:
             longest = min(BASE_DELAY * 2 ** min(self._failures, 10), MAX_DELAY)
-            self._remind(self._owner.jitter(longest) if self._failures else 0.0, self._run_again)
+            has_failed = self._failures > 0 or self.error is not None
+            self._remind(self._owner.jitter(longest) if has_failed else 0.0, self._run_again)
         elif self.flight is None:
             self._stop()
 

@@ -109,7 +109,8 @@ class Runtime:
             self._ended(task)
         else:
             self._tasks.add(task)
-            task.add_done_callback(self._ended)
+            # In a context of its own: a task must not keep alive what its maker carries.
+            task.add_done_callback(self._ended, context=Context())
         return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:

@@ -455,6 +455,13 @@ class TestFailing:
         await settled()
         assert (watch.opened, observer.result.live.phase) == (2, "live")
 
+    async def test_a_fetch_that_fails_before_it_starts_is_repeated_with_backoff_too(self, client):
+        client.online.set(False)
+        watch = Watch("one")
+        observed(client, watch, timeout=1)
+        await asyncio.sleep(10)
+        assert 2 <= client.stats().fetches <= 6
+
     @pytest.mark.parametrize("made", [lambda: [1], lambda: 1], ids=["list", "number"])
     async def test_what_gives_no_values_is_refused(self, client, made):
         with pytest.raises(TypeError, match="no async generator"):
