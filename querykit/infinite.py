@@ -24,7 +24,8 @@ S = TypeVar("S")
 AsyncPageFn = Callable[[QueryContext[Any]], Awaitable[Page]]
 PlainPageFn = Callable[[QueryContext[Any]], Page]
 PageFn = AsyncPageFn[Page] | PlainPageFn[Page]
-ParamRule = Callable[[Page, InfiniteData[Page, Param]], Param | None]
+# The page is untyped here: else mypy takes the result for Any where the rule is a lambda that does not look at it.
+ParamRule = Callable[[Any, InfiniteData[Any, Param]], Param | None]
 RefetchPages = Collection[int] | Callable[[Any, int, Any], bool]
 
 _NO_PAGES: Final[InfiniteData[Any, Any]] = InfiniteData((), ())
@@ -54,13 +55,13 @@ class Paging:
     """How an infinite query is paged: see `infinite_query_options`."""
 
     initial_page_param: Any
-    get_next_page_param: ParamRule[Any, Any] | None
-    get_previous_page_param: ParamRule[Any, Any] | None
+    get_next_page_param: ParamRule[Any] | None
+    get_previous_page_param: ParamRule[Any] | None
     pages: int = 1
     max_pages: int | None = None
     refetch_pages: RefetchPages | None = None
 
-    def rule(self, direction: Direction) -> ParamRule[Any, Any] | None:
+    def rule(self, direction: Direction) -> ParamRule[Any] | None:
         """Return what gives the parameter of one page more."""
         return self.get_next_page_param if direction == "forward" else self.get_previous_page_param
 
@@ -227,8 +228,8 @@ def infinite_query_options(
     fn: AsyncPageFn[Page] | Skip,
     *,
     initial_page_param: Param,
-    get_next_page_param: ParamRule[Page, Param] | None = ...,
-    get_previous_page_param: ParamRule[Page, Param] | None = ...,
+    get_next_page_param: ParamRule[Param] | None = ...,
+    get_previous_page_param: ParamRule[Param] | None = ...,
     **options: Unpack[InfiniteObserverOptions],
 ) -> InfiniteOptions[Page, Param, InfiniteData[Page, Param]]: ...
 @overload
@@ -237,8 +238,8 @@ def infinite_query_options(
     fn: PlainPageFn[Page] | Skip,
     *,
     initial_page_param: Param,
-    get_next_page_param: ParamRule[Page, Param] | None = ...,
-    get_previous_page_param: ParamRule[Page, Param] | None = ...,
+    get_next_page_param: ParamRule[Param] | None = ...,
+    get_previous_page_param: ParamRule[Param] | None = ...,
     **options: Unpack[InfiniteObserverOptions],
 ) -> InfiniteOptions[Page, Param, InfiniteData[Page, Param]]: ...
 def infinite_query_options(
@@ -246,8 +247,8 @@ def infinite_query_options(
     fn: PageFn[Any] | Skip,
     *,
     initial_page_param: Any = UNSET,
-    get_next_page_param: ParamRule[Any, Any] | None = None,
-    get_previous_page_param: ParamRule[Any, Any] | None = None,
+    get_next_page_param: ParamRule[Any] | None = None,
+    get_previous_page_param: ParamRule[Any] | None = None,
     pages: int = 1,
     max_pages: int | None = None,
     refetch_pages: RefetchPages | None = None,

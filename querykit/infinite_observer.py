@@ -147,8 +147,8 @@ class InfiniteQueryObserver(QueryObserver[T]):
         fn: AsyncPageFn[Page] | Skip,
         *,
         initial_page_param: Param,
-        get_next_page_param: ParamRule[Page, Param] | None = ...,
-        get_previous_page_param: ParamRule[Page, Param] | None = ...,
+        get_next_page_param: ParamRule[Param] | None = ...,
+        get_previous_page_param: ParamRule[Param] | None = ...,
         **options: Unpack[InfiniteObserverOptions],
     ) -> None: ...
     @overload
@@ -159,8 +159,8 @@ class InfiniteQueryObserver(QueryObserver[T]):
         fn: PlainPageFn[Page] | Skip,
         *,
         initial_page_param: Param,
-        get_next_page_param: ParamRule[Page, Param] | None = ...,
-        get_previous_page_param: ParamRule[Page, Param] | None = ...,
+        get_next_page_param: ParamRule[Param] | None = ...,
+        get_previous_page_param: ParamRule[Param] | None = ...,
         **options: Unpack[InfiniteObserverOptions],
     ) -> None: ...
     def __init__(self, client: HasCore, key: Any, fn: Any = UNSET, **options: Any) -> None:

@@ -34,8 +34,8 @@ class PagingMethods(AskingMethods):
         fn: AsyncPageFn[Page] | Skip,
         *,
         initial_page_param: Param,
-        get_next_page_param: ParamRule[Page, Param] | None = ...,
-        get_previous_page_param: ParamRule[Page, Param] | None = ...,
+        get_next_page_param: ParamRule[Param] | None = ...,
+        get_previous_page_param: ParamRule[Param] | None = ...,
         swr: bool = ...,
         **options: Unpack[InfiniteQueryOptions],
     ) -> InfiniteData[Page, Param]: ...
@@ -46,8 +46,8 @@ class PagingMethods(AskingMethods):
         fn: PlainPageFn[Page] | Skip,
         *,
         initial_page_param: Param,
-        get_next_page_param: ParamRule[Page, Param] | None = ...,
-        get_previous_page_param: ParamRule[Page, Param] | None = ...,
+        get_next_page_param: ParamRule[Param] | None = ...,
+        get_previous_page_param: ParamRule[Param] | None = ...,
         swr: bool = ...,
         **options: Unpack[InfiniteQueryOptions],
     ) -> InfiniteData[Page, Param]: ...

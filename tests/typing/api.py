@@ -651,6 +651,10 @@ async def infinite(client: QueryClient, *, enabled: bool) -> None:
     paged = infinite_query_options(("pods",), fetch_page, initial_page_param=0, get_next_page_param=after)
     assert_type(paged, InfiniteOptions[Pods, int, Paged])
     assert_type(infinite_query_options(("pods",), read_page, initial_page_param=0), InfiniteOptions[Pods, int, Paged])
+    counted = infinite_query_options(
+        ("pods",), fetch_page, initial_page_param=0, get_next_page_param=lambda page, data: data.page_params[-1] + 1
+    )
+    assert_type(counted, InfiniteOptions[Pods, int, Paged])
     assert_type(paged.select(lambda data: len(data.pages)), InfiniteOptions[Pods, int, int])
     assert_type(await client.infinite_query(paged), Paged)
     assert_type(await client.infinite_query(paged, swr=True), Paged)
