@@ -93,7 +93,7 @@ class Follower(Generic[T]):
 
     def _checked(self, call: Call) -> Call:
         names = call.options.notify_on
-        for name in names if isinstance(names, frozenset) else ():
+        for name in () if names is None or callable(names) else names:
             if name.startswith("_") or not hasattr(self._result_type, name):
                 raise ValueError(f"notify_on: a {self._result_type.__name__} has no field {name!r}")
         return call
@@ -222,10 +222,12 @@ class Follower(Generic[T]):
 
     def _wants(self, rule: Any, occasion: str) -> bool:
         query = self._looked_at()
+        if not self.enabled:
+            return False
         if callable(rule):
             rule = query.ruled(f"refetch_on_{occasion}", rule, refetch_on, cast("RefetchOn", False))
         if rule == "always" and not (query.has_data and self.stale_time == "static"):
-            return self.enabled
+            return True
         return rule is not False and self._is_due(query)
 
     def _is_due(self, query: Query) -> bool:
@@ -248,9 +250,7 @@ class Follower(Generic[T]):
     # Timers
 
     def _set_timers(self, result: QueryResult[T]) -> None:
-        query, rule = self._query, self._options.refetch_interval
-        if query is None:
-            return
+        query, rule = self._looked_at(), self._options.refetch_interval
         seconds = query.ruled("refetch_interval", rule, interval, None) if callable(rule) else rule
         seconds = seconds if result.is_enabled else None
         due = math.inf

@@ -206,6 +206,110 @@ async def test_a_refetch_after_it_was_closed_leaves_nothing_behind():
         assert client.get_query_data(KEY) == 1
 
 
+async def test_an_exception_in_the_block_lets_go():
+    async with QueryClient() as client:
+        gate = Gate()
+        with pytest.raises(LookupError):
+            async with client.observe(KEY, gate) as results:
+                async for _ in results:
+                    await settled()
+                    raise LookupError
+        assert not client.cache.find(KEY).is_active
+        await settled()
+        assert gate.cancelled == 1
+
+
+async def test_leaving_the_loop_keeps_it_open_until_it_is_left_itself():
+    async with QueryClient() as client:
+        observation = client.observe(KEY)
+        async for _ in observation:
+            break
+        assert client.cache.find(KEY).is_active
+        client.set_query_data(KEY, 1)
+        async for result in observation:
+            assert result.data == 1
+            break
+        del observation
+        assert not client.cache.find(KEY).is_active
+
+
+async def test_a_cancelled_reader_lets_go_when_its_block_ends():
+    async with QueryClient() as client:
+
+        async def read():
+            async with client.observe(KEY) as results:
+                async for _ in results:
+                    pass
+
+        reader = asyncio.create_task(read())
+        await settled()
+        assert client.cache.find(KEY).is_active
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader
+        assert not client.cache.find(KEY).is_active
+
+
+async def test_one_that_was_never_opened_fetches_nothing_and_can_be_closed():
+    async with QueryClient() as client:
+        upstream = Upstream()
+        observation = client.observe(KEY, upstream)
+        with pytest.raises(RuntimeError, match="not open"):
+            _ = observation.result
+        observation.close()
+        await settled()
+        assert (upstream.calls, len(client.cache)) == (0, 0)
+
+
+async def test_a_reader_who_is_waiting_when_it_is_closed_ends():
+    async with QueryClient() as client:
+        observation = client.observe(KEY)
+        await anext(observation)
+        waiting = asyncio.ensure_future(anext(observation, "ended"))
+        await settled()
+        observation.close()
+        assert await waiting == "ended"
+
+
+async def test_a_sleeping_reader_of_a_busy_key_never_gets_an_old_result():
+    async with QueryClient() as client:
+        seen = []
+
+        async def write():
+            for n in range(100):
+                client.set_query_data(KEY, n)
+                await asyncio.sleep(1)
+
+        writer = asyncio.create_task(write())
+        async with client.observe(KEY) as results:
+            async for result in results:
+                seen.append(result.data)
+                assert result.data == client.get_query_data(KEY)
+                if result.data == 99:
+                    break
+                await asyncio.sleep(10)
+        await writer
+        assert len(seen) <= 12
+
+
+async def test_it_follows_options_such_as_enabled_and_placeholder_data():
+    async with QueryClient() as client:
+        upstream = Upstream()
+        async with client.observe(KEY, upstream, enabled=False, placeholder_data="...") as results:
+            result = await anext(results)
+            assert (result.data, result.is_placeholder_data, result.is_enabled) == ("...", True, False)
+            assert (await results.refetch()).data == "new 1"
+        assert upstream.calls == 1
+
+
+async def test_S3_a_reader_gets_nothing_that_was_forgotten_before_it_read():
+    async with QueryClient() as client, client.observe(KEY) as results:
+        await anext(results)
+        client.set_query_data(KEY, "secret", identity="me")
+        client.forget("me")
+        assert (await anext(results)).data is None
+
+
 class TestSelect:
     async def test_trap_17_it_is_computed_once_for_each_data(self):
         async with QueryClient() as client:

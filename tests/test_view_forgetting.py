@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from querykit import QueryClient, QueryObserver, keep_previous_data, query_options, skip, use_identity
+from querykit.identity import Ledger
+from querykit.memo import Memo
 from tests.fetches import Gate, settled
 from tests.observing import Results, exceptions
 
@@ -139,6 +141,33 @@ async def test_S3_a_later_subscriber_is_not_told_what_an_earlier_one_had_forgott
         with observer.subscribe(forgets), observer.subscribe(results := Results()):
             client.set_query_data(KEY, "secret", identity=WHO)
         assert "secret" not in results.of("data")
+
+
+async def test_S3_one_that_nobody_subscribed_to_shows_nothing_that_was_forgotten_either():
+    async with QueryClient() as client:
+        client.set_query_data(KEY, 1)
+        selected = []
+
+        def select(data):
+            use_identity(WHO)
+            selected.append(data)
+            return f"secret {len(selected)}"
+
+        observer = QueryObserver(client, selecting(select))
+        assert observer.result.data == "secret 1"
+        client.forget(WHO)
+        assert "secret" not in repr(vars_of(observer))
+        assert observer.result.data == "secret 2"
+
+
+def test_S3_a_memo_is_not_disturbed_by_an_identity_it_does_not_use():
+    gone = []
+    memo = Memo(Ledger(), lambda: gone.append(True))
+    memo.keep("data", {WHO: 1})
+    memo.forget("another")
+    assert (memo.value, gone) == ("data", [])
+    memo.forget(WHO)
+    assert (memo.value, gone) == (None, [True])
 
 
 def vars_of(observer):

@@ -187,3 +187,13 @@ async def test_many_waits_leave_no_timer_and_no_task():
             assert (await waiting).data == n
         assert len(asyncio.all_tasks()) == 1
         assert len(client.core.timetable) == 0
+
+
+async def test_a_result_that_has_come_is_returned_though_the_observer_is_closed_before_it_is_taken():
+    async with QueryClient() as client:
+        observer = QueryObserver(client, KEY)
+        waiting = asyncio.create_task(observer.wait_for(lambda result: result.has_data))
+        await settled()
+        client.set_query_data(KEY, 1)
+        observer.close()
+        assert (await waiting).data == 1
