@@ -1,5 +1,6 @@
 """Structural sharing: new data keeps the identity of the parts that equal the old data's."""
 
+from collections.abc import Collection
 from typing import Any, Final
 
 from querykit.pages import InfiniteData
@@ -63,20 +64,20 @@ class _Sharing:
                 same = same and part is was
         return old if same and list(old) == list(new) else shared
 
-    def _sequence(self, old: Any, new: Any) -> Any:
+    def _sequence(self, old: Any, new: Any, moved: Collection[int] = ()) -> Any:
         self._spend(len(new))
         shared = list(new)
         same = len(old) == len(new)
         for at, (was, value) in enumerate(zip(old, new, strict=False)):
             if was is not value:
-                shared[at] = part = self.part(was, value)
+                shared[at] = part = value if id(value) in moved else self.part(was, value)
                 same = same and part is was
         if same:
             return old
         return shared if type(new) is list else tuple(shared)
 
     def _infinite(self, old: Any, new: Any) -> object:
-        pages = self._sequence(old.pages, new.pages)
+        pages = self._sequence(old.pages, new.pages, moved={id(page) for page in old.pages})
         params = self._sequence(old.page_params, new.page_params)
         same = pages is old.pages and params is old.page_params
         return old if same else InfiniteData(pages, params)

@@ -292,6 +292,57 @@ class TestOneMore:
             async with client.observe(Book(first=-9).options(max_pages=2, stale_time=9)) as results:
                 assert numbers((await results.observer.fetch_previous_page()).data) == [-1, 0]
 
+    async def test_trap_16_the_pages_that_are_there_keep_their_identity(self):
+        book = Book()
+        async with QueryClient() as client, client.observe(book.options(5, max_pages=3)) as results:
+            await settled()
+            observer = results.observer
+            first = results.result.data.pages[0]
+            for fetch, at in (
+                (observer.fetch_previous_page, 1),
+                (observer.fetch_next_page, 1),
+                (observer.fetch_next_page, 0),
+                (observer.fetch_previous_page, 1),
+            ):
+                assert (await fetch()).data.pages[at] is first
+
+    async def test_it_leaves_what_http_says_of_freshness(self):
+        async def page(ctx: QueryContext[Any]) -> int:
+            ctx.stale_time = 10 + ctx.page_param
+            return ctx.page_param
+
+        async with QueryClient() as client:
+            options = infinite_query_options(
+                KEY, page, initial_page_param=0, get_next_page_param=lambda page, data: page + 1, stale_time="http"
+            )
+            async with client.observe(options) as results:
+                await settled()
+                await asyncio.sleep(9)
+                assert not (await results.observer.fetch_next_page()).is_stale
+                await asyncio.sleep(1)
+                assert results.result.is_stale
+
+    async def test_a_pending_change_is_made_to_what_is_fetched_meanwhile_and_taken_back_from_it(self):
+        book, gate = Book(), asyncio.Event()
+
+        async def fail(variables: Any) -> None:
+            await gate.wait()
+            raise LookupError
+
+        def without_the_first(data: InfiniteData[Any, Any]) -> InfiniteData[Any, Any]:
+            return InfiniteData(data.pages[1:], data.page_params[1:])
+
+        async with QueryClient() as client, client.observe(book.options(pages=2)) as results:
+            await settled()
+            mutating = asyncio.ensure_future(client.mutate(fail, None, optimistic=[(KEY, without_the_first)]))
+            await settled()
+            assert numbers(results.result.data) == [1]
+            assert numbers((await results.observer.fetch_next_page()).data) == [1, 2]
+            gate.set()
+            with pytest.raises(LookupError):
+                await mutating
+            assert numbers(results.result.data) == [0, 1, 2]
+
     async def test_it_is_retried(self):
         book = Book()
         book.errors[1] = [ConnectionError()]
