@@ -95,7 +95,7 @@ class AskingMethods:
             if self._now() - query.valid_at < fresh_for and not query.ambiguous:
                 self.core.hits += 1
                 query.touched = True
-                if query.identities:
+                if query.identities or query.layers is not None:
                     query.spread()
                 return query.data
         except (KeyError, TypeError):  # no such key as it stands, or a stale time that is no number of seconds

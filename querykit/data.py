@@ -53,7 +53,7 @@ class DataMethods:
         if query is None or query.data is NO_DATA:
             return default
         query.touched = True
-        if query.identities:
+        if query.identities or query.layers is not None:
             query.spread()
         return query.data
 
@@ -125,7 +125,7 @@ class DataMethods:
             if query is None or not query.has_data:
                 return
             record = ledger.carried() or Record(ledger)
-            record.take_on(query.identities)
+            record.take_on(query.names)
             with recording(record):
                 value = value(query.known(query.epoch_by(ledger.current(), ledger.epoch + 1)))
             ledger.spread(record.names)

@@ -295,7 +295,7 @@ class FetchedEntry(StoredEntry):
         """
         if not self.uses(identity):
             return
-        names = self._names
+        names = self.names
         self._strip()
         if self.flight is not None:
             self.flight.record.take_on(names)  # it goes with its entry, whatever it has named itself

@@ -183,7 +183,8 @@ class Mutation(Waited):
         """Hold nothing any more."""
         self.is_gone = True
         self._state = MutationState()
-        self._changes.withdraw(confirmed=True)
+        if cause is Cause.FORGET:
+            self._changes.withdraw(confirmed=True)
         self._cache.ledger.unindex(self.names, self)
         self._keeper.drop(self, cause)
         self._tell_observers()

@@ -9,7 +9,7 @@ from typing import Any, Final, Generic, TypedDict, TypeVar, Unpack, overload
 from querykit.arity import required_parameters
 from querykit.checks import Seconds, error_types, hashable, mapping, network_mode, retry, retry_delay, seconds
 from querykit.context import ContextClient
-from querykit.keys import QueryKey, check_key
+from querykit.keys import QueryKey, check_key, freeze
 from querykit.retry import DelayRule, RetryPolicy, RetryRule
 from querykit.state import UNSET, NetworkMode, Unset
 
@@ -215,6 +215,12 @@ def _fn(value: object, name: str) -> object:
     return value
 
 
+def _key(value: object, name: str) -> QueryKey:
+    key = check_key(value, f"mutation {name}")
+    freeze(key)  # it can be stored
+    return key
+
+
 def _is_list(value: object) -> bool:
     return isinstance(value, Collection) and not isinstance(value, (str, bytes, Mapping))
 
@@ -262,7 +268,7 @@ def _or_rule(check: Callable[[object, str], object]) -> Callable[[object, str], 
 
 _CHECKS: Final[Mapping[str, Callable[[Any, str], Any]]] = {
     "fn": _fn,
-    "key": lambda value, _name: check_key(value, "mutation key"),
+    "key": _key,
     "on_mutate": _callback,
     "on_success": _callback,
     "on_error": _callback,

@@ -246,7 +246,9 @@ class MutationCache:
         spared = [mutation for mutation in self._running if inside(mutation)]
         self._after_resumed.clear()
         self._resting.clear()
-        for mutation in {**self._all, **self._running}:
+        everything = {**self._all, **self._running}
+        self._all.clear()
+        for mutation in everything:
             if mutation in spared:
                 mutation.vanish(Cause.REMOVE)
             else:

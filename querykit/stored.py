@@ -109,7 +109,7 @@ class StoredEntry(Entry):
     def _store(
         self, data: object, epoch: int, identities: Identities, *, age: float = 0.0, sharing: bool = True
     ) -> None:
-        old, names = self.base, self._names
+        old, names = self.base, self.names
         if sharing and old is not NO_DATA:
             data = share(old, data)
         if self.layers is not None:
@@ -122,7 +122,8 @@ class StoredEntry(Entry):
             self._owner.catch_up(self)
 
     @property
-    def _names(self) -> Identities:
+    def names(self) -> Identities:
+        """The identities of what is here, without changes that are only hoped for."""
         return self.identities if self.layers is None else merged(self.identities, self.layers.confirmed_names())
 
     def uses(self, identity: Hashable) -> bool:
@@ -138,7 +139,7 @@ class StoredEntry(Entry):
 
     def _blank(self, epoch: int | None = None) -> None:
         """Hold nothing any more, by what began at `epoch`, or by what happens now: pending changes stay."""
-        names = self._names
+        names = self.names
         self.blank()
         if self.layers is not None:
             self.layers.rebase(NO_DATA, self._owner.ledger.tick() if epoch is None else epoch)
@@ -197,7 +198,7 @@ class StoredEntry(Entry):
     def withdraw(self, layer: Layer) -> None:
         """Take a change back: what else came meanwhile stays."""
         if self.layers is not None and layer in self.layers:
-            names = self._names
+            names = self.names
             self.layers.discard(layer)
             self._show()
             self._owner.ledger.unindex(names, self)
@@ -223,7 +224,7 @@ class StoredEntry(Entry):
         """
         if self.layers is None or not self._is_quiet:
             return
-        base, names = self.layers.base, self._names
+        base, names = self.layers.base, self.names
         for layer in self.layers.fold(self.data):
             self.add_identities(layer.record.names)
             self.epoch = max(self.epoch, layer.confirmed or 0)
@@ -235,7 +236,7 @@ class StoredEntry(Entry):
 
     def _strip(self) -> None:
         """Let go of all changes, since what they were made on goes too."""
-        names, self.layers = self._names, None
+        names, self.layers = self.names, None
         self._owner.ledger.unindex(names, self)
 
     def _show(self) -> None:
