@@ -167,8 +167,8 @@ class TestAttaching:
             results = Results()
             with QueryObserver(client, KEY).subscribe(results):
                 assert results == []
-                await client.query(KEY, lambda: 1)
-            assert results.of("fetch_status", "data") == [("fetching", None), ("idle", 1)]
+                await client.query(KEY, Upstream())
+            assert results.of("fetch_status", "data") == [("fetching", None), ("idle", "new 1")]
 
     async def test_one_with_skip_counts_as_disabled(self):
         async with QueryClient() as client:
@@ -228,7 +228,7 @@ class TestRefetch:
     async def test_it_uses_the_function_given_for_the_key_by_others(self):
         async with QueryClient() as client:
             await client.query(KEY, Upstream())
-            with QueryObserver(client, KEY) as observer:
+            with QueryObserver(client, KEY, stale_time=9) as observer:
                 assert (await observer.refetch()).data == "new 2"
 
     async def test_it_works_on_one_that_nobody_subscribed_to(self):

@@ -137,13 +137,13 @@ class TestNotifyOn:
     async def test_trap_19_by_default_every_change_is_told(self):
         async with QueryClient() as client:
             results = Results()
-            with QueryObserver(client, KEY, lambda: 1).subscribe(results):
+            with QueryObserver(client, KEY, Upstream()).subscribe(results):
                 await settled()
                 client.invalidate_queries(KEY, refetch_type="none")
             assert results.of("fetch_status", "data", "is_invalidated") == [
                 ("fetching", None, False),
-                ("idle", 1, False),
-                ("idle", 1, True),
+                ("idle", "new 1", False),
+                ("idle", "new 1", True),
             ]
 
     @pytest.mark.parametrize("names", [["data"], ("data",), {"data", "error"}], ids=["list", "tuple", "set"])
@@ -193,9 +193,9 @@ class TestNotifyOn:
             assert "notify_on of" in told[0]["message"]
 
     async def test_an_observation_keeps_to_it(self):
-        async with QueryClient() as client, client.observe(KEY, lambda: 1, notify_on=["data"]) as results:
+        async with QueryClient() as client, client.observe(KEY, Upstream(), notify_on=["data"]) as results:
             assert (await anext(results)).data is None
-            assert (await anext(results)).data == 1
+            assert (await anext(results)).data == "new 1"
             client.invalidate_queries(KEY, refetch_type="none")
             waiting = asyncio.ensure_future(anext(results))
             await settled()

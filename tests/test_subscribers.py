@@ -165,6 +165,7 @@ class TestAsync:
             names = []
 
             async def callback(result):
+                await asyncio.sleep(0)  # an eager task gets its name when it waits
                 names.append(asyncio.current_task().get_name())
 
             with QueryObserver(client, KEY).subscribe(callback):
