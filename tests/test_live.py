@@ -115,27 +115,29 @@ class TestStarting:
         assert watch.opened == 1
 
     async def test_it_is_connecting_from_the_moment_it_is_wanted(self, client):
-        watch = Watch("one")
+        watch = Watch()
         observer = observed(client, watch)
         assert observer.result.live.phase == "connecting"
         await settled()
+        await watch.push("one")
         client.invalidate_queries(KEY)
         assert observer.result.live.phase == "stale"
         await settled()
 
     async def test_data_set_before_it_has_begun_lets_it_begin(self, client):
-        watch = Watch("one")
+        watch = Watch()
         observer = observed(client, watch)
         client.set_query_data(KEY, "by hand")
         await asyncio.sleep(0.1)
+        await watch.push("one")
         assert (observer.result.data, observer.result.live.phase, watch.opened) == ("one", "live", 1)
 
     async def test_cancelled_before_it_has_begun_it_is_stopped(self, client):
-        watch = Watch("one")
+        watch = Watch()
         observer = observed(client, watch)
         client.cancel_queries(KEY)
         await asyncio.sleep(9)
-        assert (observer.result.live.phase, watch.opened) == ("stopped", 0)
+        assert (observer.result.live.phase, watch.opened - watch.closed) == ("stopped", 0)
 
     async def test_any_other_query_has_no_live_state(self, client):
         observer = QueryObserver(client, KEY, lambda: 1)
@@ -316,12 +318,14 @@ class TestStopping:
         assert watch.closed == 1
 
     async def test_a_reset_starts_it_anew_where_it_is_observed(self, client):
-        watch = Watch("one")
+        watch = Watch()
         observer = observed(client, watch)
         await settled()
+        await watch.push("one")
         client.reset_queries(KEY)
         assert observer.result.is_pending
         await settled()
+        await watch.push("one")
         assert (watch.opened, watch.closed, observer.result.data, observer.result.live.phase) == (2, 1, "one", "live")
 
     async def test_cancelling_stops_what_has_brought_nothing_yet(self, client):

@@ -27,8 +27,11 @@ def key(name):
 
 
 def option(name, **options):
-    options = {"stale_time": math.inf, **options}
-    return query_options(key(name), lambda: name.upper(), **options)
+    async def fetch():
+        await asyncio.sleep(0)
+        return name.upper()
+
+    return query_options(key(name), fetch, **{"stale_time": math.inf, **options})
 
 
 def options_of(names, **options):
@@ -365,6 +368,7 @@ class TestLife:
         many.subscribe(lambda results: 1 / 0)
         many.subscribe(told.append)
         await settled()
+        client.set_query_data(key("a"), 1)
         assert told
         assert {type(each["exception"]) for each in reported.take()} == {ZeroDivisionError}
 

@@ -171,10 +171,12 @@ class ReactiveModel(RuleBasedStateMachine):
 
         async def change(variables):
             use_identity(LOGIN)
+            who = self.user
             await asyncio.sleep(delay)
             if fails:
                 raise Planned
-            self.server.setdefault(repr(key), []).append(variables)
+            if who == self.user:
+                self.server.setdefault(repr(key), []).append(variables)
             return variables
 
         def ended(data, error, variables, ctx):
