@@ -31,7 +31,6 @@ from querykit.pending import Pending
 from querykit.query import Query
 from querykit.result import QueryResult
 from querykit.state import NO_DATA, UNSET, Direction, Skip
-from querykit.subscribers import Subscriber
 
 __all__ = ["InfiniteObservation", "InfiniteQueryObserver", "InfiniteQueryResult", "PagesFetched"]
 
@@ -275,10 +274,9 @@ class InfiniteQueryObserver(QueryObserver[T]):
     def _refetched(self, query: Query, waiter: Waiter | None, *, throw_on_error: bool) -> PagesFetched[T]:
         return self._fetched(query, waiter, throw_on_error=throw_on_error)
 
-    def _close(self) -> list[Subscriber[QueryResult[T]]]:
-        closing = super()._close()
+    def _detach(self) -> None:
+        super()._detach()
         self._more.drop()
-        return closing
 
     def _result_of(self, query: Query, fields: tuple[Any, ...]) -> QueryResult[T]:
         more = self._look_for_more(query)
@@ -286,7 +284,7 @@ class InfiniteQueryObserver(QueryObserver[T]):
         return InfiniteQueryResult(*fields)
 
     def _look_for_more(self, query: Query) -> _More:
-        """Return whether there are more pages; the rules are asked once for each data object."""
+        """Return whether there are more pages; while it is followed, the rules are asked once for each data object."""
         known, data, paging = self._more.value, query.base, self._paging
         if known is not None and known.data is data and known.paging is paging:
             return known
@@ -295,10 +293,11 @@ class InfiniteQueryObserver(QueryObserver[T]):
         record = Record(self._core.cache.ledger)
         record.take_on(query.identities)
         after, before = (self._has(record, query.key, data, direction) for direction in _DIRECTIONS)
-        more = _More(data, paging, after, before)
         if record.is_doomed:
             return _More(data, paging, False, False)
-        self._more.keep(more, record.names)
+        more = _More(data, paging, after, before)
+        if self._is_attached or self._subscribers:  # else nobody would tell it that the data is gone
+            self._more.keep(more, record.names)
         return more
 
     def _has(self, record: Record, key: QueryKey, data: object, direction: Direction) -> bool | None:

@@ -423,6 +423,22 @@ class TestLeaks:
             gc.collect()
             assert seen[-1]() is None
 
+    @pytest.mark.parametrize("how", ["subscribed", "asked"])
+    async def test_an_observer_that_was_left_is_held_by_nobody(self, how):
+        async with QueryClient() as client:
+            observer = InfiniteQueryObserver(client, Book().options(identity="me"))
+            if how == "subscribed":
+                undo = observer.subscribe(lambda result: None)
+                await settled()
+                undo()
+            else:
+                await observer.fetch_next_page()
+                assert observer.result.has_next_page
+            left = weakref.ref(observer)
+            del observer
+            gc.collect()
+            assert left() is None
+
     async def test_a_closed_observer_holds_no_pages(self):
         async with QueryClient() as client:
             observer = InfiniteQueryObserver(client, Book().options())
