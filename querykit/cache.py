@@ -317,7 +317,10 @@ class QueryCache:
         query.is_news = False
         for observer in tuple(query.observers):
             if observer in query.observers:
-                self.delivery.isolated(observer.changed, what=f"an observer of {query.key!r}")
+                try:
+                    observer.changed()
+                except (Exception, asyncio.CancelledError) as error:
+                    self.report(f"an observer of {query.key!r} raised {type(error).__name__}", error)
 
     def _kind(self, query: Query, cause: Cause) -> EventKind:
         if cause is Cause.CREATE:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from querykit.errors import QueryCancelled
 from querykit.identity import Identities, merged
 from querykit.keys import FrozenKey, QueryKey, freeze, is_ambiguous, snapshot
-from querykit.state import NEVER, NO_DATA, Direction, FetchStatus, NoData, QueryState, StaleTime, Status, is_fresh
+from querykit.state import NEVER, NO_DATA, Direction, FetchStatus, QueryState, StaleTime, Status, is_fresh
 
 __all__ = ["Cause"]
 
@@ -163,7 +163,7 @@ class Entry:
     @property
     def has_data(self) -> bool:
         """Whether there is data; it may be None."""
-        return not isinstance(self.data, NoData)
+        return self.data is not NO_DATA
 
     @property
     def is_invalidated(self) -> bool:

@@ -324,24 +324,24 @@ class Follower(Generic[T]):
     def _fields(self, query: Query) -> tuple[Any, ...]:
         """Return what a result of this moment consists of."""
         enabled = self.enabled
-        seen = self._view.look(query, self._call)
+        data, error, error_updated_at, status, is_placeholder = self._view.look(query, self._call)
         data_count, error_count = self._counts
-        has_data = seen.data is not NO_DATA
+        has_data = data is not NO_DATA
         return (
-            seen.data if has_data else None,
+            data if has_data else None,
             has_data,
             None if query.updated_at == NEVER else query.updated_at,
             query.update_count,
-            seen.error,
-            None if seen.error_updated_at == NEVER else seen.error_updated_at,
+            error,
+            None if error_updated_at == NEVER else error_updated_at,
             query.error_update_count,
             query.failure_count,
             query.failure_reason,
             query.is_invalidated,
-            seen.status,
+            status,
             query.fetch_status,
             enabled and not query.is_fresh(self.stale_time, self._core.runtime.now()),
-            seen.is_placeholder,
+            is_placeholder,
             enabled,
             query.update_count > data_count or query.error_update_count > error_count,
             query.live_state,

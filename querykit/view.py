@@ -15,16 +15,8 @@ from querykit.state import NO_DATA, Status, skip
 __all__: list[str] = []
 
 Selector = Callable[[Any], Any]
-
-
-class Seen(NamedTuple):
-    """The part of a result that the observer's own options decide."""
-
-    data: Any
-    error: BaseException | None
-    error_updated_at: float
-    status: Status
-    is_placeholder: bool
+Seen = tuple[Any, BaseException | None, float, Status, bool]
+"""Data, error and the time of it, status, whether it is a placeholder: what the observer's own options decide."""
 
 
 class _Selection(NamedTuple):
@@ -66,14 +58,14 @@ class View:
         elif self._placeholder.value is not None:
             self._placeholder.drop()
         if call.selector is None or data is NO_DATA:
-            return Seen(data, query.error, query.error_updated_at, status, is_placeholder)
+            return data, query.error, query.error_updated_at, status, is_placeholder
         names = self._placeholder.identities if is_placeholder else _names(query)
         selection = self._selected(query, data, names, call.selector, sharing=call.options.structural_sharing)
         if selection.error is not None:
-            return Seen(selection.value, selection.error, selection.failed_at, "error", is_placeholder)
+            return selection.value, selection.error, selection.failed_at, "error", is_placeholder
         if selection.value is NO_DATA:
             status = "pending"
-        return Seen(selection.value, query.error, query.error_updated_at, status, is_placeholder)
+        return selection.value, query.error, query.error_updated_at, status, is_placeholder
 
     def turn_from(self, query: Query) -> None:
         """Another query is looked at from now on: keep the data of this one, for `placeholder_data` to show."""
