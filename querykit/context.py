@@ -15,7 +15,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class ContextClient(Protocol):
-    """The methods of a client that a query function may use."""
+    """The methods of a client that a query function or a mutation may use."""
 
     async def query(self, *args: Any, **options: Any) -> Any:
         """See `QueryClient.query`."""
@@ -35,6 +35,10 @@ class ContextClient(Protocol):
 
     def invalidate_queries(self, *args: Any, **filters: Any) -> Awaitable[None]:
         """See `QueryClient.invalidate_queries`."""
+        ...
+
+    def cancel_queries(self, *args: Any, **filters: Any) -> Awaitable[None]:
+        """See `QueryClient.cancel_queries`."""
         ...
 
 

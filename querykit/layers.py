@@ -61,8 +61,7 @@ class Layers:
 
     def discard(self, layer: Layer) -> None:
         """Take a layer out; those above it stay."""
-        if layer in self._layers:
-            self._layers.remove(layer)
+        self._layers = [one for one in self._layers if one is not layer]
 
     def rebase(self, base: object, epoch: int) -> None:
         """Take a new base that was begun at `epoch`: the layers that were confirmed before are part of it."""

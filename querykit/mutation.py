@@ -102,7 +102,7 @@ class Mutation(Waited):
         self.frozen: FrozenKey = (number,)  # by which it rests
         self.gc_time = options.gc_time
         self.touched = self.rests = False
-        self.observers: dict[Follower, None] = {}
+        self.observer: Follower | None = None
         self.is_gone = False
         self.task: asyncio.Task[Any] | None = None
         self.is_paused = self.waits_for_presence = False
@@ -187,7 +187,7 @@ class Mutation(Waited):
             self._changes.withdraw(confirmed=True)
         self._cache.ledger.unindex(self.names, self)
         self._keeper.drop(self, cause)
-        self._tell_observers()
+        self._tell_observer()
 
     def _set(self, cause: Cause, **changes: Any) -> None:
         if self.is_gone:
@@ -197,22 +197,20 @@ class Mutation(Waited):
             return
         fields = {name: getattr(self._state, name) for name in self._state.__struct_fields__}
         self._state = MutationState(**{**fields, **changes})
-        self._tell_observers()
+        self._tell_observer()
         self._keeper.changed(self, cause)
 
-    def _tell_observers(self) -> None:
-        if self.observers:
+    def _tell_observer(self) -> None:
+        if self.observer is not None:
             self._cache.delivery.call(self._tell)
 
     def _tell(self) -> None:
-        for observer in tuple(self.observers):
-            if observer in self.observers:
-                observer.changed()
+        if self.observer is not None:
+            self.observer.changed()
 
     def _tell_end(self, *ending: Any) -> None:
-        for observer in tuple(self.observers):
-            if observer in self.observers and not self.is_gone:
-                observer.ended(*ending)
+        if self.observer is not None and not self.is_gone:
+            self.observer.ended(*ending)
 
     # Optimistic changes
 

@@ -219,11 +219,11 @@ class MutationObserver(Generic[T, V]):
     def _attach(self) -> None:
         mutation = self._mutation
         if mutation is not None and not mutation.is_gone:
-            mutation.observers[self] = None
+            mutation.observer = self
             self._mutations.wake(mutation)
 
     def _leave(self, mutation: Mutation) -> None:
-        mutation.observers.pop(self, None)
+        mutation.observer = None
         self._mutations.settle(mutation)
 
     def _left(self) -> None:

@@ -206,10 +206,10 @@ class MutationCache:
             )
         ledger = self.cache.ledger
         record = Record(ledger)
-        caller = ledger.carried()
-        record.take_on((ledger.written_by() or {}) if caller is None else caller.names)
         outcome: Outcome[Any] = Outcome(record, self.cache.loop())
         mutation = Mutation(self, next(self._numbers), options, variables, record, outcome)
+        caller = ledger.carried()
+        record.take_on((ledger.written_by() or {}) if caller is None else caller.names)
         if options.identity is not UNSET:
             record.name(options.identity)
         with recording(None):
@@ -219,8 +219,7 @@ class MutationCache:
             self._running[mutation] = None
             if options.scope is not None:
                 self._scopes.setdefault(options.scope, []).append(mutation)
-            if observer is not None:
-                mutation.observers[observer] = None
+            mutation.observer = observer
             if record.is_doomed:
                 mutation.vanish(Cause.FORGET)
             else:
@@ -273,7 +272,7 @@ class MutationCache:
 
     def settle(self, mutation: Mutation) -> None:
         """Let a mutation rest that has ended and that nobody observes; what is not in the cache goes."""
-        if mutation.is_running or mutation.observers or mutation.is_gone:
+        if mutation.is_running or mutation.observer is not None or mutation.is_gone:
             return
         if mutation not in self._all:
             mutation.vanish(Cause.REMOVE)

@@ -193,14 +193,14 @@ class StoredEntry(Entry):
             self.layers = Layers(self.data, self._owner.report, f"an optimistic updater of {self.key!r}")
         self.layers.add(layer)
         self._owner.wakes(self)
-        self._show()
+        self._show(self.layers)
 
     def withdraw(self, layer: Layer) -> None:
         """Take a change back: what else came meanwhile stays."""
         if self.layers is not None and layer in self.layers:
             names = self.names
             self.layers.discard(layer)
-            self._show()
+            self._show(self.layers)
             self._owner.ledger.unindex(names, self)
             self._fold()
 
@@ -213,9 +213,9 @@ class StoredEntry(Entry):
             self._fold()
 
     @property
+    @abstractmethod
     def _is_quiet(self) -> bool:
         """Whether no data is on its way that may be older than what was confirmed."""
-        return True
 
     def _fold(self) -> None:
         """Make the confirmed changes part of the data, if nothing is on its way that may be older than they are.
@@ -239,12 +239,11 @@ class StoredEntry(Entry):
         names, self.layers = self.names, None
         self._owner.ledger.unindex(names, self)
 
-    def _show(self) -> None:
-        if self.layers is not None:
-            before = self.data
-            self.data = self._seen(self.layers)
-            if self.data is not before:
-                self._owner.changed(self, Cause.OPTIMISTIC)
+    def _show(self, layers: Layers) -> None:
+        before = self.data
+        self.data = self._seen(layers)
+        if self.data is not before:
+            self._owner.changed(self, Cause.OPTIMISTIC)
 
     def _seen(self, layers: Layers, *, sharing: bool = True) -> object:
         seen = layers.seen()

@@ -635,6 +635,19 @@ class TestCircles:
         with pytest.raises(QueryCycleError):
             await client.query(KEY, pods, retry=0)
 
+    async def test_what_outlives_its_mutation_may_wait_for_others(self, client):
+        tasks = []
+
+        async def later():
+            await asyncio.sleep(1)
+            return await client.mutate(lambda: "data", scope="s")
+
+        async def fn():
+            tasks.append(asyncio.create_task(later()))
+
+        await client.mutate(fn, scope="s")
+        assert await tasks[0] == "data"
+
     async def test_a_query_function_may_await_a_mutation(self, client):
         async def pods():
             return await client.mutate(lambda: "data")
@@ -648,7 +661,7 @@ class TestClosing:
         calling = asyncio.create_task(client.mutate(gate, key=KEY, on_error=noted(log, "on_error")))
         await settled()
         await client.aclose()
-        with pytest.raises(QueryCancelled, match="the mutation of .* was closed with its client"):
+        with pytest.raises(QueryCancelled, match=r"the mutation of .* was closed with its client"):
             await calling
         assert (gate.cancelled, log, len(client.mutations)) == (1, [], 0)
 

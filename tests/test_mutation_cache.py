@@ -47,8 +47,10 @@ class TestReading:
         await gate.answer(1)
 
     async def test_filters_mean_a_prefix_or_exactly_a_key_or_a_status_or_what_a_predicate_says(self, client):
+        def keys(found):
+            return [mutation.key for mutation in found]
+
         gate = await some(client)
-        keys = lambda found: [mutation.key for mutation in found]
         cache = client.mutations
         assert keys(cache.match(("pods",))) == [("pods", "a"), ("pods", "b")]
         assert keys(cache.match(("pods",), exact=True)) == []
@@ -222,6 +224,7 @@ class TestOptions:
             ({"optimistic": [KEY]}, TypeError),
             ({"optimistic": {KEY: print}}, TypeError),
             ({"optimistic": [(KEY, 1)]}, TypeError),
+            ({"optimistic": [(KEY, len, 1)]}, TypeError),
             ({"optimistic": [(KEY, lambda a, b, c: a)]}, TypeError),
             ({"optimistic": [(KEY, asyncio.sleep)]}, TypeError),
             ({"optimistic": [("pods", len)]}, TypeError),
@@ -233,7 +236,7 @@ class TestOptions:
             ({"meta": 1}, TypeError),
             ({"identity": []}, TypeError),
         ],
-        ids=[str(number) for number in range(22)],
+        ids=[str(number) for number in range(23)],
     )
     def test_a_wrong_option_is_refused_wherever_it_is_given(self, options, problem):
         client = QueryClient()

@@ -1,4 +1,4 @@
-"""Optimistic changes: what is seen is the data with the pending updaters applied, and only a mutation's own change goes."""
+"""Optimistic changes: the data is seen with the pending ones applied, and only a mutation's own change goes."""
 
 from __future__ import annotations
 
@@ -117,6 +117,17 @@ class TestSeeing:
         begun = client.mutate(lambda: 1, optimistic=[(KEY, lambda data: skip)])
         assert client.get_query_data(KEY) == ["web"]
         await begun
+
+    @pytest.mark.parametrize("sharing", [True, False])
+    async def test_data_that_is_fetched_shares_what_is_equal_or_not(self, client, sharing):
+        client.set_query_data(KEY, [{"name": "web"}])
+        gate = Gate()
+        adding(client, gate, "db")
+        before = client.get_query_data(KEY)
+        await client.query(KEY, lambda: [{"name": "web"}], structural_sharing=sharing)
+        assert client.get_query_data(KEY) == before
+        assert (client.get_query_data(KEY) is before) is sharing
+        await gate.answer(1)
 
     async def test_a_function_that_fetches_reads_the_data_without_it(self, client):
         client.set_query_data(KEY, ["web"])
@@ -505,7 +516,6 @@ async def follow(steps):
         client.set_query_data(KEY, ["0"])
         model = Model(["0"])
         fetches, gates, shown = Gate(), {}, []
-        confirmed: set[str] = set()
         with QueryObserver(client, KEY, fetches, stale_time=10**9, retry=0).subscribe(
             lambda result: shown.append(list(result.data))
         ):
@@ -530,7 +540,6 @@ async def follow(steps):
                     model.land(data, model.fetch)
                     model.fetch = None
                     await fetches.answer(data)
-                    confirmed.clear()
                 elif step == "drop" and model.fetch is not None:
                     client.cancel_queries(KEY)
                     model.fetch = None
@@ -538,7 +547,6 @@ async def follow(steps):
                     client.set_query_data(KEY, [name])
                     model.land([name], model.now())
                     model.fetch = None
-                    confirmed.clear()
                 elif step == "update":
                     client.set_query_data(KEY, lambda data, name=name: [*data, name])
                     model.land([*model.known(), name], model.now())
@@ -552,7 +560,6 @@ async def follow(steps):
                     if step[0] == "succeed":
                         one[1] = model.now()
                         await gates[one[0]].answer("done")
-                        confirmed.add(one[0])
                     else:
                         model.changes.remove(one)
                         await gates[one[0]].answer(LookupError())
