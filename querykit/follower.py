@@ -71,9 +71,11 @@ class Follower(Generic[T]):
             return
         before, after = self._told, self._read()
         self._set_timers(after)
-        if after is not before and (before is None or self._is_news(before, after)):
-            self._told = after
-            self._subscribers.tell()
+        if after is not before:
+            is_news = before is None or self._is_news(before, after)
+            if is_news:
+                self._told = after
+            self._subscribers.tell(is_news=is_news)
 
     def emptied(self) -> None:
         """The query's data is gone: nothing of it may be seen here either."""

@@ -137,11 +137,18 @@ class QueryObserver(Follower[T]):
         return self.follow(callback)
 
     def follow(
-        self, callback: Callable[[QueryResult[T]], object], closed: Callable[[], None] | None = None
+        self,
+        callback: Callable[[QueryResult[T]], object],
+        closed: Callable[[], None] | None = None,
+        *,
+        hears_all: bool = False,
     ) -> Subscription:
-        """Subscribe; `closed` is called once, when the observer or its client is closed."""
+        """Subscribe; `closed` is called once, when the observer or its client is closed.
+
+        One that hears all is told of each result, whatever `notify_on` says.
+        """
         self._refuse_closed()
-        subscription = self._subscribers.add(callback, closed)
+        subscription = self._subscribers.add(callback, closed, hears_all=hears_all)
         try:
             self._attach()
         except BaseException:
@@ -218,7 +225,7 @@ class QueryObserver(Follower[T]):
             if not found.done():
                 found.set_exception(ObserverClosed(f"{self!r} was closed while it was waited for"))
 
-        with self.follow(look, closed):
+        with self.follow(look, closed, hears_all=True):
             look(self.result)
             try:
                 async with asyncio.timeout(None if limit == math.inf else limit):
@@ -237,7 +244,8 @@ class QueryObserver(Follower[T]):
         Raises:
             WrongThread: this is not the client's thread or event loop.
         """
-        self._core.runtime.check_thread()
+        if not self._is_closed:
+            self._core.runtime.check_thread()
         self._close()
 
     def in_thread(self, callback: Callable[[], None]) -> None:
@@ -246,7 +254,8 @@ class QueryObserver(Follower[T]):
 
     async def aclose(self) -> None:
         """The same, and wait for async callbacks that still run."""
-        self._core.runtime.check_thread()
+        if not self._is_closed:
+            self._core.runtime.check_thread()
         for subscriber in self._close():
             await subscriber.ended()
 

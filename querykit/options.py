@@ -106,8 +106,9 @@ class ObserverOptions(QueryOptions, total=False):
         retry_on_mount: whether the first subscription fetches a query again whose first fetch has failed.
         placeholder_data: shown, and never cached, while there is no data: a value, or a callable of the data and
             the query that were observed before a change of key, such as `keep_previous_data`. None is none.
-        notify_on: the names of the result's fields whose change is told, or `(before, after) -> bool`;
-            None for every field.
+        notify_on: the names of the result's fields and flags whose change is told, or `(before, after) -> bool`
+            with the result that was told last and the present one; None for every field. If it raises, that is
+            reported, and the result is told.
     """
 
     enabled: bool | Callable[[Any], bool]

@@ -16,16 +16,22 @@ R = TypeVar("R")
 class Subscriber(Generic[R]):
     """One callback. While an async one runs, only that there is news is remembered: it then gets the newest."""
 
-    __slots__ = ("_again", "_callback", "_owner", "_task", "closed")
+    __slots__ = ("_again", "_callback", "_owner", "_task", "closed", "hears_all")
 
     def __init__(
-        self, owner: "Subscribers[R]", callback: Callable[[R], object], closed: Callable[[], None] | None
+        self,
+        owner: "Subscribers[R]",
+        callback: Callable[[R], object],
+        closed: Callable[[], None] | None,
+        *,
+        hears_all: bool,
     ) -> None:
         self._owner = owner
         self._callback = callback
         self._again = False
         self._task: asyncio.Task[None] | None = None
         self.closed = closed
+        self.hears_all = hears_all
 
     def tell(self) -> None:
         """Call it with the newest result."""
@@ -95,27 +101,37 @@ class Subscribers(Generic[R]):
     def __contains__(self, subscriber: Subscriber[R]) -> bool:
         return subscriber in self._all
 
-    def add(self, callback: Callable[[R], object], closed: Callable[[], None] | None = None) -> Subscription:
+    def add(
+        self,
+        callback: Callable[[R], object],
+        closed: Callable[[], None] | None = None,
+        *,
+        hears_all: bool = False,
+    ) -> Subscription:
         """Tell `callback` from now on; returns what undoes it. `closed` is called once, when the observer ends.
+
+        One that hears all is told of what is no news to the others as well.
 
         Raises:
             TypeError: `callback` cannot be called.
         """
         if not callable(callback):
             raise TypeError(f"a subscriber is a callable that takes the result, not {callback!r}")
-        subscriber = Subscriber(self, callback, closed)
+        subscriber = Subscriber(self, callback, closed, hears_all=hears_all)
         self._all[subscriber] = None
         return Subscription(lambda: self._drop(subscriber))
 
     def _drop(self, subscriber: Subscriber[R]) -> None:
-        self.runtime.check_thread()
-        if self._all.pop(subscriber, self) is None and not self._all:
-            self._left()
+        if subscriber in self._all:
+            self.runtime.check_thread()
+            del self._all[subscriber]
+            if not self._all:
+                self._left()
 
-    def tell(self) -> None:
-        """Tell them all that there is a new result."""
+    def tell(self, *, is_news: bool = True) -> None:
+        """Tell them that there is a new result."""
         for subscriber in tuple(self._all):
-            if subscriber in self._all:  # those before it have not taken it out
+            if (is_news or subscriber.hears_all) and subscriber in self._all:  # none before it has taken it out
                 subscriber.tell()
 
     def close(self) -> list[Subscriber[R]]:

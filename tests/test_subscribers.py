@@ -367,6 +367,22 @@ class TestThreads:
                 await asyncio.to_thread(thread.join)
                 assert read == ["new 1"]
 
+    def test_under_another_loop_what_has_ended_can_be_undone_and_closed_again(self):
+        held = []
+
+        async def first():
+            async with QueryClient() as client:
+                held.append(QueryObserver(client, KEY))
+                held.append(held[0].subscribe(Results()))
+
+        async def second():
+            held[1]()
+            held[0].close()
+            await held[0].aclose()
+
+        asyncio.run(first())
+        asyncio.run(second())
+
     def test_without_a_running_loop_nobody_can_subscribe(self):
         client = QueryClient()
         with pytest.raises(RuntimeError, match="needs a running event loop"):

@@ -197,3 +197,13 @@ async def test_a_result_that_has_come_is_returned_though_the_observer_is_closed_
         client.set_query_data(KEY, 1)
         observer.close()
         assert (await waiting).data == 1
+
+
+async def test_a_result_that_notify_on_keeps_from_the_subscribers_is_waited_for_all_the_same():
+    async with QueryClient() as client:
+        results = Results()
+        client.set_query_data(KEY, 1)
+        observer = QueryObserver(client, KEY, stale_time=10, notify_on=["data"])
+        with observer.subscribe(results):
+            assert (await observer.wait_for(lambda result: result.is_stale, timeout=60)).data == 1
+            assert (now(), results) == (10, [])
