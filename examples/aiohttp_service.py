@@ -53,7 +53,7 @@ class Login:
 
     async def pods(self, cluster: str) -> list[Pod]:
         """Return a cluster's pods: any number of callers make one request."""
-        return await self.client.query(("pods", cluster), lambda: self.http.get(f"/pods/{cluster}", type=list[Pod]))
+        return await self.client.query(("pods", cluster), self.http.query_fn(f"/pods/{cluster}", type=list[Pod]))
 
     async def aclose(self) -> None:
         """Let go of everything; a fetch that runs is cancelled, and who waits for it gets `QueryCancelled`."""
@@ -72,7 +72,11 @@ class Service:
         app = web.Application(middlewares=[self.errors])
         app.cleanup_ctx.append(self.running)
         app.add_routes(
-            [web.post("/login", self.login), web.post("/logout", self.logout), web.get("/pods/{cluster}", self.pods)]
+            [
+                web.post("/login", self.login),
+                web.post("/logout", self.logout),
+                web.get("/pods/{cluster:[a-z0-9-]+}", self.pods),
+            ]
         )
         return app
 

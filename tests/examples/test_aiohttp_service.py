@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from yarl import URL
 
 from examples import aiohttp_service
 from examples.aiohttp_service import Service
@@ -113,6 +114,14 @@ async def test_after_a_logout_nothing_of_the_login_is_served_even_to_who_waits_f
     await log_in(ada, "ada")
     assert await pods(ada) == ADAS
     assert upstream.asked["ada /pods/prod"] == 2
+
+
+async def test_a_path_that_is_no_name_of_a_cluster_does_not_reach_the_upstream(ada, upstream):
+    before = upstream.asked.copy()
+    for path in ("/pods/..%2Fme", "/pods/a%2Fb", "/pods/"):
+        async with ada.get(URL(path, encoded=True)) as response:
+            assert response.status == 404
+    assert upstream.asked == before
 
 
 async def test_a_token_that_the_upstream_does_not_take_is_no_login(service):
