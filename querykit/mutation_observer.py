@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, Unpack, overload
 
@@ -125,12 +126,7 @@ class MutationObserver(Generic[T, V]):
         self._refuse_closed()
         given: dict[str, Any] = {"on_success": on_success, "on_error": on_error, "on_settled": on_settled}
         calls = checked(given)
-        with self._core.cache.delivery:
-            before = self._mutation
-            self._mutation, outcome = self._mutations.begin(self._options, variables, self if self._lives else None)
-            self._calls = calls
-            if before is not None:
-                self._leave(before)
+        _, outcome = self._mutations.begin(self._options, variables, partial(self._follow, calls))
         return Mutated(outcome)
 
     def reset(self) -> None:
@@ -215,6 +211,12 @@ class MutationObserver(Generic[T, V]):
         self._core.runtime.check()
         if self._is_closed:
             raise ObserverClosed(f"{self!r} was closed: make a new one")
+
+    def _follow(self, calls: dict[str, Callable[..., object] | None], mutation: Mutation) -> None:
+        self._forget()
+        self._mutation, self._calls = mutation, calls
+        if self._lives:
+            mutation.observer = self
 
     def _attach(self) -> None:
         mutation = self._mutation

@@ -32,6 +32,9 @@ class MutationState(Struct, Generic[T, V], frozen=True, eq=False):
     submitted_at: float | None = None
     """When it was called, a reading of the client's clock in seconds."""
 
+    def __repr__(self) -> str:
+        return f"<MutationState {self.status}>"  # variables may be secret
+
     @property
     def is_idle(self) -> bool:
         """Nothing was begun, or it was forgotten since."""

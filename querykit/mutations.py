@@ -13,7 +13,7 @@ from querykit.errors import MissingMutationFunction
 from querykit.events import Listeners, Subscription
 from querykit.identity import Record, recording
 from querykit.keys import QueryKey, check_key, freeze, starts_with
-from querykit.mutation import Follower, Mutation
+from querykit.mutation import Mutation
 from querykit.mutation_options import (
     MutationDefaults,
     MutationSpec,
@@ -189,9 +189,9 @@ class MutationCache:
         return resolved(values)
 
     def begin(
-        self, options: ResolvedMutation, variables: object, observer: Follower | None = None
+        self, options: ResolvedMutation, variables: object, follow: Callable[[Mutation], None] | None = None
     ) -> tuple[Mutation, Outcome[Any]]:
-        """Begin a mutation in a task of its own.
+        """Begin a mutation in a task of its own; `follow` is called with it before anybody is told.
 
         Raises:
             MissingMutationFunction: there is no function.
@@ -219,7 +219,8 @@ class MutationCache:
             self._running[mutation] = None
             if options.scope is not None:
                 self._scopes.setdefault(options.scope, []).append(mutation)
-            mutation.observer = observer
+            if follow is not None:
+                follow(mutation)
             if record.is_doomed:
                 mutation.vanish(Cause.FORGET)
             else:
@@ -227,6 +228,7 @@ class MutationCache:
                 self.changed(mutation, Cause.CREATE)
             mutation.begin(variables)
             mutation.show_changes(variables)
+        if mutation.is_running:  # who was told has not closed the client
             mutation.task = self._runtime.spawn(mutation.run(variables), f"querykit mutation {mutation!r}", context)
         return mutation, outcome
 

@@ -239,11 +239,12 @@ class TestState:
         mutation = client.mutations.find()
         assert mutation.state is mutation.state
         assert repr(mutation) == "<Mutation ('pods', 'prod') success>"
+        assert repr(mutation.state) == "<MutationState success>"
 
     async def test_without_a_key_it_is_named_after_its_function(self, client):
         client.mutate(refused)
-        assert repr(client.mutations.find()) == "<Mutation ('refused',) pending>"
         await settled()
+        assert repr(client.mutations.find()) == "<Mutation ('refused',) error>"
 
 
 class TestCallbacks:
@@ -491,6 +492,7 @@ class TestPauses:
 
         async def pods():
             order.append("pods")
+            await asyncio.sleep(0)
             return "pods"
 
         async def fn():

@@ -12,6 +12,7 @@ from querykit import (
     MissingMutationFunction,
     MutationObserver,
     ObserverClosed,
+    QueryCancelled,
     QueryClient,
     WrongThread,
     mutation_options,
@@ -153,13 +154,15 @@ class TestCallbacksOfACall:
 
     @pytest.mark.parametrize("leaves", [True, False], ids=["left", "never subscribed"])
     async def test_only_while_somebody_is_subscribed(self, client, leaves):
-        log = []
-        observer = MutationObserver(client, str.title)
+        log, gate = [], Gate()
+        observer = MutationObserver(client, gate)
         undo = observer.subscribe(print) if leaves else None
-        begun = observer.mutate("ada", on_success=lambda *a: log.append("called"))
+        begun = observer.mutate(on_success=lambda *a: log.append("called"))
         if undo is not None:
             undo()
             undo()
+        await settled()
+        await gate.answer("Ada")
         assert await begun == "Ada"
         assert log == []
 
@@ -293,6 +296,21 @@ class TestLife:
         observer = MutationObserver(client, str.title)
         with pytest.raises(WrongThread):
             await asyncio.to_thread(observer.mutate, "ada")
+
+    async def test_a_listener_may_close_the_client_before_it_runs(self, client):
+        ran, closing = [], []
+
+        def listener(event):
+            if not closing:
+                closing.append(client.aclose())
+                with pytest.raises(StopIteration):
+                    closing[0].send(None)  # as an eager task does
+
+        client.mutations.subscribe(listener)
+        begun = MutationObserver(client, lambda: ran.append(1)).mutate()
+        with pytest.raises(QueryCancelled):
+            await begun
+        assert ran == []
 
     async def test_in_a_batch_it_is_told_once(self, client):
         seen = Seen()
