@@ -143,7 +143,7 @@ async def main(repository: str) -> None:
         async with client.observe(github.issues(owner, name)) as issues:
             result = await issues.wait_for(lambda result: result.is_fetched)
             while result.has_next_page and len(result.data or []) < 60:
-                result = await issues.observer.fetch_next_page(throw_on_error=True)
+                result = await issues.fetch_next_page(throw_on_error=True)
             for issue in result.data or []:
                 print(f"#{issue.number} {issue.title}")
 

@@ -316,7 +316,7 @@ class InfiniteObservation(Observation[T]):
     """Follows an infinite query: see `QueryClient.observe`.
 
     Attributes:
-        observer: the `InfiniteQueryObserver` that it reads, which fetches more pages.
+        observer: the `InfiniteQueryObserver` that it reads.
     """
 
     observer: InfiniteQueryObserver[T]
@@ -333,6 +333,14 @@ class InfiniteObservation(Observation[T]):
     def result(self) -> InfiniteQueryResult[T]:
         """The result of this moment: see `Observation.result`."""
         return cast("InfiniteQueryResult[T]", super().result)
+
+    def fetch_next_page(self, *, throw_on_error: bool = False) -> PagesFetched[T]:
+        """Fetch the page after the last one: see `InfiniteQueryObserver.fetch_next_page`."""
+        return self.observer.fetch_next_page(throw_on_error=throw_on_error)
+
+    def fetch_previous_page(self, *, throw_on_error: bool = False) -> PagesFetched[T]:
+        """Fetch the page before the first one: see `InfiniteQueryObserver.fetch_next_page`."""
+        return self.observer.fetch_previous_page(throw_on_error=throw_on_error)
 
     def refetch(
         self, *, cancel_refetch: bool = True, throw_on_error: bool = False, refetch_pages: RefetchPages | None = None

@@ -46,7 +46,7 @@ class TestResult:
         book = Book(first=0, last=2)
         async with QueryClient() as client, client.observe(book.options(1)) as results:
             seen = []
-            for fetch in (results.refetch, results.observer.fetch_next_page, results.observer.fetch_previous_page):
+            for fetch in (results.refetch, results.fetch_next_page, results.fetch_previous_page):
                 result = await fetch()
                 seen.append((numbers(result.data), result.has_previous_page, result.has_next_page))
         assert seen == [([1], True, True), ([1, 2], True, False), ([0, 1, 2], False, False)]

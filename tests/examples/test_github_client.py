@@ -138,7 +138,7 @@ async def test_issues_come_a_page_more_at_a_time(github, client, server, two_a_p
         result = await issues.wait_for(lambda result: result.is_success)
         assert [issue.number for issue in result.data] == [12, 11]
         assert result.has_next_page
-        result = await issues.observer.fetch_next_page()
+        result = await issues.fetch_next_page()
         assert result.data[2] == Issue(7, "Support HTTP/3", "open")
         assert not result.has_next_page
     pages = [f"200 /repos/aio-libs/aiohttp/issues?per_page=2&page={page}" for page in (1, 2)]
@@ -149,7 +149,7 @@ async def test_issues_that_are_asked_for_again_cost_304_a_page_and_keep_their_pa
     query = github.issues("aio-libs", "aiohttp")
     async with client.observe(query) as issues:
         await issues.wait_for(lambda result: result.is_success)
-        await issues.observer.fetch_next_page()
+        await issues.fetch_next_page()
         before = client.get_query_data(query.key)
         server.asked.clear()
         await client.invalidate_queries(query.key)
