@@ -292,6 +292,9 @@ def cached(
     `__query_key__`, a tuple that stands for it in keys. The key of a call is then
     `(name, *instance.__query_key__, *arguments)`; `self` is no part of it.
 
+    A function learns of its fetch by `current_context()`: with `stale_time="http"` it gives that to its transport, as
+    in `http.get(path, context=current_context())`.
+
     Args:
         name: the first part of the keys.
         stale_time: the age in seconds from which on data is fetched anew.
