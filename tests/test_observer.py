@@ -180,6 +180,53 @@ class TestAttaching:
                 assert upstream.calls == 1
 
 
+class TestErrors:
+    async def test_leaving_ends_the_retries(self):
+        async with QueryClient() as client:
+            upstream = Upstream(failures=9)
+            with QueryObserver(client, KEY, upstream, retry_delay=10):
+                await asyncio.sleep(15)
+            await asyncio.sleep(100)
+            assert upstream.calls == 2
+            assert client.get_query_state(KEY).fetch_status == "idle"
+
+    async def test_an_error_is_kept_beside_the_old_data_and_goes_with_the_next_success(self):
+        async with QueryClient() as client:
+            client.set_query_data(KEY, "old")
+            upstream = Upstream(failures=1)
+            with QueryObserver(client, KEY, upstream, retry=0) as observer:
+                await settled()
+                result = observer.result
+                assert (result.status, result.data, type(result.error)) == ("error", "old", ConnectionError)
+                result = await observer.refetch()
+                assert (result.status, result.data, result.error) == ("success", "new 2", None)
+
+    async def test_an_error_of_the_former_key_is_not_shown_under_the_next(self):
+        async with QueryClient() as client:
+            with QueryObserver(client, KEY, failing, retry=0) as observer:
+                await settled()
+                assert observer.result.is_error
+                observer.set_options(("other",), Gate())
+                assert (observer.result.status, observer.result.error) == ("pending", None)
+
+    async def test_S10_an_error_in_a_result_has_no_traceback(self):
+        async with QueryClient() as client:
+            with QueryObserver(client, KEY, failing, retry=0) as observer:
+                await settled()
+                assert observer.result.error.__traceback__ is None
+
+    async def test_subscribing_again_to_fresh_data_does_not_fetch(self):
+        async with QueryClient() as client:
+            upstream, results = Upstream(), Results()
+            observer = QueryObserver(client, KEY, upstream, stale_time=60)
+            with observer.subscribe(Results()):
+                await settled()
+            with observer.subscribe(results):
+                await settled()
+                assert observer.result.data == "new 1"
+            assert (upstream.calls, results) == (1, [])
+
+
 class TestRefetch:
     async def test_it_ends_with_the_result(self):
         async with QueryClient() as client, client.observe(KEY, Upstream(), stale_time=9) as observation:

@@ -285,3 +285,27 @@ class TestEnabled:
                 assert len(client.cache.find(KEY).observers) == 3
             others[0].close()
             others[2].close()
+
+    async def test_a_forgotten_key_that_only_disabled_observers_follow_is_not_fetched_at_a_restart(self):
+        async with QueryClient() as client:
+            upstream = Upstream()
+            client.set_query_data(KEY, "secret", identity="me")
+            with QueryObserver(client, KEY, upstream, enabled=False) as observer:
+                client.forget("me")
+                await client.forget("me", restart=True)
+                assert (upstream.calls, observer.result.data) == (0, None)
+                observer.set_options(KEY, upstream)
+                await settled()
+                assert (upstream.calls, observer.result.data) == (1, "new 1")
+
+    async def test_two_observers_with_different_rules_are_judged_each_by_its_own(self):
+        async with QueryClient() as client:
+            upstream = Upstream()
+            with (
+                QueryObserver(client, KEY, upstream, enabled=False) as off,
+                QueryObserver(client, KEY, upstream) as on,
+            ):
+                await settled()
+                assert (off.result.is_enabled, on.result.is_enabled) == (False, True)
+                assert off.result.data == on.result.data == "new 1"
+                assert (off.result.is_stale, on.result.is_stale) == (False, True)

@@ -1,6 +1,8 @@
 """The points in which a naive port of TanStack Query goes wrong (reference/tanstack.md, section 2), one test each.
 
-Where design section 3 says otherwise, its rule is the one tested. Trap 16 is structural sharing's (test_sharing.py).
+Where design section 3 says otherwise, its rule is the one tested. Those of observers stand with them: 16 to 18 in
+test_view.py (16 in test_sharing.py as well), 19 in test_result.py, 20 in test_observer_options.py, 24 in
+test_observer.py, and what a pause has to do with 21 in test_pausing.py.
 """
 
 from __future__ import annotations
