@@ -30,7 +30,18 @@ from querykit import (
     InvalidBody,
     LiveFn,
     LiveState,
+    MissingMutationFunction,
     MissingQueryFunction,
+    Mutated,
+    Mutation,
+    MutationCallbacks,
+    MutationContext,
+    MutationEvent,
+    MutationFilters,
+    MutationObserver,
+    MutationOptions,
+    MutationSpec,
+    MutationState,
     Observation,
     ObserverOptions,
     Options,
@@ -59,6 +70,7 @@ from querykit import (
     infinite_query_options,
     keep_previous_data,
     live,
+    mutation_options,
     query_options,
     skip,
     streamed,
@@ -67,6 +79,7 @@ from querykit import (
 from querykit.bulk import RefetchType
 from querykit.checks import Seconds
 from querykit.context import ContextClient
+from querykit.mutation_options import MutationDefaults
 from querykit.options import QueryDefaults
 from querykit.retry import is_transient
 from querykit.signals import Rule, auth_failed, bind_auth, emit, logged_out, query_updated, token_set
@@ -621,6 +634,7 @@ async def pages(client: QueryClient) -> None:
     async with client.observe(logs.select(lambda data: len(data.pages))) as results:
         assert_type(results.result, InfiniteQueryResult[int])
         assert_type(await results.observer.fetch_next_page(), InfiniteQueryResult[int])
+        assert_type(await results.fetch_previous_page(), InfiniteQueryResult[int])
         assert_type(await asyncio.create_task(results.refetch(refetch_pages=[0])), InfiniteQueryResult[int])
 
 
@@ -721,3 +735,99 @@ async def infinite_observer(client: QueryClient) -> None:
     async for result in client.observe(paged):
         assert_type(result, InfiniteQueryResult[Paged])
         result.has_next_page = False  # type: ignore[misc]  # read only
+
+
+# Mutations: the function's types are those of the variables and of the data
+
+
+async def rename(name: str) -> int:
+    return len(name)
+
+
+def rename_plainly(name: str, ctx: MutationContext) -> int:
+    assert_type(ctx.client, ContextClient)
+    assert_type((ctx.key, ctx.value), tuple[QueryKey | None, Any])
+    ctx.value = 1
+    ctx.key = ("pods",)  # type: ignore[misc]  # read only
+    return len(name)
+
+
+async def restart() -> Pods:
+    return []
+
+
+async def mutate(client: QueryClient) -> None:
+    assert_type(client.mutate(rename, "web"), Mutated[int])
+    assert_type(await client.mutate(rename, "web", key=("pods",), retry=3, scope="pods"), int)
+    assert_type(await client.mutate(rename_plainly, "web", gc_time=timedelta(minutes=1)), int)
+    assert_type(await client.mutate(restart), Pods)
+    assert_type(await client.mutate(restart, invalidates=[("pods",)]), Pods)
+    await client.mutate(
+        rename,
+        "web",
+        on_mutate=lambda name, ctx: ctx.client.get_query_data(("pods",)),
+        on_success=lambda data, name, ctx: None,
+        on_error=lambda error, name, ctx: ctx.value,
+        on_settled=lambda data, error, name, ctx: None,
+        invalidates=lambda data, name: [("pods", name)],
+        optimistic=[(("pods",), lambda pods: pods), (("pods", 1), lambda pods, name: [*pods, name])],
+    )
+    await client.mutate(rename, "web", optimistic=lambda name: [(("pods", name), lambda pods: pods)])
+    assert_type(await client.mutate(variables="web", key=("rename",)), Any)
+    async with asyncio.TaskGroup() as group:
+        assert_type(group.create_task(client.mutate(rename, "web")), asyncio.Task[int])
+    client.mutate(rename, 1)  # type: ignore[arg-type]
+    client.mutate(rename, "web", retries=3)  # type: ignore[call-overload]
+    client.mutate(rename, "web", invalidates="pods")  # type: ignore[arg-type]
+    client.mutate(rename, "web", on_success=1)  # type: ignore[call-overload]
+    client.mutate("web")  # type: ignore[call-overload]
+
+
+async def mutation_specs(client: QueryClient) -> None:
+    spec = mutation_options(rename, key=("rename",), retry=1)
+    assert_type(spec, MutationSpec[int, str])
+    assert_type(mutation_options(rename_plainly), MutationSpec[int, str])
+    assert_type(spec.options, MutationOptions)
+    assert_type(await client.mutate(spec, "web"), int)
+    assert_type(await client.mutate(spec, "web", scope="pods"), int)
+    client.mutate(spec, 1)  # type: ignore[misc]
+    mutation_options(rename, keys=("rename",))  # type: ignore[call-overload]
+    mutation_options(fetch_with_two)  # type: ignore[arg-type]
+
+
+async def mutation_observers(client: QueryClient) -> None:
+    observer = MutationObserver(client, rename, key=("rename",))
+    assert_type(observer, MutationObserver[int, str])
+    assert_type(MutationObserver(client, mutation_options(rename)), MutationObserver[int, str])
+    assert_type(MutationObserver(client, key=("rename",)), MutationObserver[Any, Any])
+    assert_type(await observer.mutate("web", on_success=lambda data, name, ctx: str(data + len(name))), int)
+    assert_type(observer.result, MutationState[int, str])
+    assert_type((observer.result.data, observer.result.variables), tuple[int | None, str | None])
+    assert_type((observer.result.is_pending, observer.result.error), tuple[bool, BaseException | None])
+    with observer.subscribe(lambda state: str(state.is_success)) as undo:
+        assert_type(undo, Subscription)
+    observer.set_options(rename, retry=1)
+    observer.reset()
+    observer.mutate(1)  # type: ignore[arg-type]
+    observer.set_options(restart)  # type: ignore[arg-type]
+    observer.result.data = 1  # type: ignore[misc]  # read only
+
+
+def mutations(client: QueryClient) -> None:
+    def hear(event: MutationEvent) -> None:
+        assert_type((event.mutation, event.cause), tuple[Mutation, Cause])
+        assert_type(event.mutation.state, MutationState[Any, Any])
+
+    with client.mutations.subscribe(hear):
+        pass
+    filters: MutationFilters = {"status": "pending", "exact": True}
+    assert_type(client.mutations.find(("rename",), **filters), Mutation | None)
+    assert_type(client.mutations.match(predicate=lambda mutation: mutation.key is None), list[Mutation])
+    assert_type(client.is_mutating(("rename",), status="pending"), int)
+    client.set_mutation_defaults(("rename",), fn=rename, retry=1)
+    assert_type(client.get_mutation_defaults(("rename",)), MutationDefaults)
+    client.set_mutation_defaults(("rename",), key=("rename",))  # type: ignore[call-arg]
+    client.is_mutating(status="done")  # type: ignore[arg-type]
+    callbacks: MutationCallbacks = {"on_success": lambda data, variables, ctx: None}
+    QueryClient(default_options={"mutations": {"retry": 1}}, mutation_callbacks=callbacks)
+    assert_type([MissingMutationFunction("no")], list[MissingMutationFunction])
