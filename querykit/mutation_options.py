@@ -215,8 +215,8 @@ def _fn(value: object, name: str) -> object:
     return value
 
 
-def _key(value: object, name: str) -> QueryKey:
-    key = check_key(value, f"mutation {name}")
+def _key(value: object, what: str) -> QueryKey:
+    key = check_key(value, what)
     freeze(key)  # it can be stored
     return key
 
@@ -237,7 +237,7 @@ def keys(value: Any, name: str = "invalidates") -> list[QueryKey]:
     """
     if not _is_list(value):
         raise TypeError(f"{name} is a list of keys, such as [('pods', cluster)], not {value!r}")
-    return [check_key(key) for key in value]
+    return [_key(key, "query key") for key in value]
 
 
 def pairs(value: Any, name: str = "optimistic") -> list[tuple[QueryKey, Callable[..., Any]]]:
@@ -251,7 +251,7 @@ def pairs(value: Any, name: str = "optimistic") -> list[tuple[QueryKey, Callable
     for pair in value:
         if not _is_pair(pair):
             raise TypeError(f"{name} is a list of (key, updater) pairs, and {pair!r} is none")
-    return [(check_key(key), _updater(updater)) for key, updater in value]
+    return [(_key(key, "query key"), _updater(updater)) for key, updater in value]
 
 
 def _updater(value: object) -> Callable[..., Any]:
@@ -268,7 +268,7 @@ def _or_rule(check: Callable[[object, str], object]) -> Callable[[object, str], 
 
 _CHECKS: Final[Mapping[str, Callable[[Any, str], Any]]] = {
     "fn": _fn,
-    "key": _key,
+    "key": lambda value, _name: _key(value, "mutation key"),
     "on_mutate": _callback,
     "on_success": _callback,
     "on_error": _callback,

@@ -214,7 +214,9 @@ class TestOptions:
         [
             ({"key": "pods"}, TypeError),
             ({"key": None}, TypeError),
-            ({"key": (object.__new__(type("Odd", (), {"__hash__": None})),)}, TypeError),
+            ({"key": (bytearray(),)}, TypeError),
+            ({"invalidates": [(bytearray(),)]}, TypeError),
+            ({"optimistic": [((bytearray(),), len)]}, TypeError),
             ({"on_succes": print}, TypeError),
             ({"on_mutate": 1}, TypeError),
             ({"on_settled": "print"}, TypeError),
@@ -236,7 +238,7 @@ class TestOptions:
             ({"meta": 1}, TypeError),
             ({"identity": []}, TypeError),
         ],
-        ids=[str(number) for number in range(23)],
+        ids=[str(number) for number in range(25)],
     )
     def test_a_wrong_option_is_refused_wherever_it_is_given(self, options, problem):
         client = QueryClient()
