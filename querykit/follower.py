@@ -138,15 +138,21 @@ class Follower(Generic[T]):
             query = self._built()
             self._turn_to(query)
             self._told = self._read()  # as it is before: that a fetch begins is news to the subscriber
+            if self._is_closed:  # by a rule of its own
+                query.settle_down()
+                self._refuse_closed()
             self._watch(query)
-            if source is not None:
-                query.mount(source, wanted=self._wants_on_mount(query))
-            self._core.cache.delivery.call(self.changed)
+            self._mount(query, source, wanted=self._wants_on_mount(query))
 
     def _watch(self, query: Query) -> None:
         self._is_attached = True
         self._turn_to(query)
         query.attach(self)
+
+    def _mount(self, query: Query, source: Source | None, *, wanted: bool) -> None:
+        if source is not None and self._is_attached:
+            query.mount(source, wanted=wanted)
+        self._core.cache.delivery.call(self.changed)
 
     def _source(self) -> Source | None:
         return self._call.source(self._core.cache.entries.get(self._call.frozen))
@@ -175,12 +181,9 @@ class Follower(Generic[T]):
                 self._stop_timers()
                 self._view.turn_from(left)
                 self._watch(query)
-                was_enabled = False
-            if source is not None:
-                query.mount(source, wanted=not was_enabled and self._is_due(query))
-            if left is not None and left is not query:
                 left.detach(self)
-            self._core.cache.delivery.call(self.changed)
+                was_enabled = False
+            self._mount(query, source, wanted=not was_enabled and self._is_due(query))
 
     def _left(self) -> None:
         if not self._is_held:

@@ -13,7 +13,7 @@ import weakref
 
 import pytest
 
-from querykit import QueryClient, QueryObserver, keep_previous_data, query_options, skip
+from querykit import ObserverClosed, QueryClient, QueryObserver, keep_previous_data, query_options, skip
 from tests.fetches import Gate, Upstream, settled
 from tests.observing import Results
 
@@ -145,6 +145,43 @@ async def test_a_select_that_closes_its_own_observer_leaves_nothing():
         client.set_query_data(KEY, 1)
         assert results == []
         assert (len(client.core.timetable), client.cache.find(KEY).observers) == (0, {})
+
+
+@pytest.mark.parametrize("name", ["enabled", "stale_time", "placeholder_data"])
+async def test_a_rule_that_closes_its_own_observer_at_the_first_subscription_refuses_it(name):
+    async with QueryClient() as client:
+
+        def closes(*arguments):
+            observer.close()
+            return True if name == "enabled" else 1
+
+        upstream = Upstream()
+        observer = QueryObserver(client, KEY, upstream, gc_time=0, **{name: closes})
+        with pytest.raises(ObserverClosed):
+            observer.subscribe(Results())
+        await asyncio.sleep(2)
+        assert (upstream.calls, len(client.cache), len(client.core.timetable)) == (0, 0, 0)
+
+
+async def test_a_rule_that_closes_its_own_observer_while_it_mounts_leaves_no_fetch():
+    async with QueryClient() as client:
+        client.set_query_data(KEY, 1)
+        upstream = Upstream()
+        observer = QueryObserver(client, KEY, upstream, refetch_on_mount=lambda query: not observer.close())
+        observer.subscribe(results := Results())
+        await settled()
+        assert (upstream.calls, results, client.cache.find(KEY).observers) == (0, [], {})
+
+
+async def test_a_rule_that_closes_its_own_observer_while_options_are_set_leaves_no_fetch():
+    async with QueryClient() as client:
+        upstream = Upstream()
+        observer = QueryObserver(client, KEY, enabled=False)
+        observer.subscribe(Results())
+        observer.set_options(OTHER, upstream, stale_time=lambda query: observer.close() or 0)
+        await settled()
+        assert (upstream.calls, client.cache.find(OTHER).observers) == (0, {})
+        assert not client.cache.find(OTHER).is_busy
 
 
 async def test_a_listener_of_the_cache_may_close_observers_as_they_come():
