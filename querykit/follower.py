@@ -1,5 +1,6 @@
 """What follows one query while it is wanted: the fetches, the timers and the results of an observer."""
 
+import asyncio
 import math
 from operator import is_not
 from typing import Any, ClassVar, Final, Generic, TypeVar, cast
@@ -248,7 +249,7 @@ class Follower(Generic[T]):
             return any(getattr(before, name) is not getattr(after, name) for name in news)
         try:
             return bool(news(before, after))
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             self._core.runtime.report(f"notify_on of {self!r} raised {type(error).__name__}", error)
             return True
 

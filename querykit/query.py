@@ -1,5 +1,6 @@
 """One key's life: its flights, those who wait, those who observe. The rows of design S2's table are methods."""
 
+import asyncio
 import math
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -63,7 +64,7 @@ class Query(LiveEntry):
         """Return what the rule of an option says of this query; if it raises, report that and return `otherwise`."""
         try:
             return check(rule(self), name)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             self._owner.report(f"{name} of {self.key!r}: {rule!r} raised {type(error).__name__}", error)
             return otherwise
 

@@ -1,5 +1,6 @@
 """What an observer makes of a query's data: selected, or stood in for by a placeholder."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -131,7 +132,7 @@ class View:
                 if reads is not None:
                     reads.spread()
                 value = call()
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             self._ledger.spread(record.names)
             self._runtime.report(f"{what} raised {type(error).__name__}", error)
             return NO_DATA, kept(error), record.names

@@ -117,11 +117,12 @@ async def test_select_takes_a_callable():
         query_options(KEY, lambda: 1).select(1)
 
 
-async def test_every_rule_at_once_may_raise_and_the_cache_is_intact(reported):
+@pytest.mark.parametrize("error", [LookupError, asyncio.CancelledError])
+async def test_every_rule_at_once_may_raise_and_the_cache_is_intact(error, reported):
     async with QueryClient() as client:
 
         def broken(*arguments):
-            raise LookupError("broken")
+            raise error("broken")
 
         upstream = Upstream()
         names = ["enabled", "stale_time", "refetch_interval", "refetch_on_mount", "refetch_on_focus", "notify_on"]
@@ -138,4 +139,4 @@ async def test_every_rule_at_once_may_raise_and_the_cache_is_intact(reported):
             assert (observer.result.status, observer.result.is_enabled) == ("error", False)
             assert client.get_query_state(KEY).status == "success"
             assert upstream.calls == 0
-        assert {type(each["exception"]) for each in reported.take()} == {LookupError}
+        assert {type(each["exception"]) for each in reported.take()} == {error}
