@@ -264,7 +264,7 @@ class FetchedEntry(StoredEntry):
             return
         if data is NO_DATA:
             if self.status != "pending":
-                self._blank()
+                self._blank(flight.began)
                 self._owner.changed(self, Cause.RESET)
         else:
             self._store(data, flight.began, flight.record.names, sharing=False)

@@ -261,10 +261,8 @@ class Mutation(Waited):
             del error  # else it holds this frame, which holds it
 
     async def _perform(self, variables: object, context: MutationContext) -> object:
-        for own in (False, True):
-            value = await self._call("on_mutate", own, variables, context)
-            if own:
-                context.value = value
+        await self._call("on_mutate", False, variables, context)
+        context.value = await self._call("on_mutate", True, variables, context)
         if context.value is not None:
             self._set(Cause.MUTATE, value=context.value)
         data = await attempt(

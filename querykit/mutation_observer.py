@@ -72,7 +72,6 @@ class MutationObserver(Generic[T, V]):
         self._options = self._mutations.options(fn, options)
         self._mutation: Mutation | None = None
         self._calls: dict[str, Callable[..., object] | None] = {}
-        self._context: MutationContext | None = None
         self._is_held = self._is_closed = False
         self._subscribers = Subscribers(client.core.runtime, self._read, "a mutation observer", self._left)
 

@@ -104,7 +104,8 @@ class MutationDefaults(MutationCallbacks, total=False):
             prefix when the function has succeeded.
         optimistic: `(key, updater)` pairs, or a callable of the variables that returns them. An updater is a
             pure function of the data, or of the data and the variables: what it returns is seen until a fetch
-            has brought the real thing, and no longer if the mutation fails.
+            has brought the real thing, and no longer if the mutation fails. A fetch may show the change before
+            the mutation has ended: let it add nothing that is there already.
         retry: how often a transient failure is tried again, or `(failures, error) -> bool`, which decides alone.
         retry_delay: exact seconds, or `(failures, error) -> seconds`; else exponential backoff with full jitter.
         retry_on: error types that are retried besides the transient ones.

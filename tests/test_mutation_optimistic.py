@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from querykit import Cause, QueryClient, QueryObserver, skip, use_identity
+from querykit.state import NO_DATA
 from tests.fetches import Gate, settled
 
 pytestmark = pytest.mark.virtual_time
@@ -385,6 +386,34 @@ class TestRemoving:
         await settled()
         await gate.answer(LookupError())
         assert client.get_query_data(KEY) == ["new"]
+
+    async def test_an_entry_that_is_reset_shows_it_on_its_initial_data(self, client):
+        gate = Gate()
+        await client.query(KEY, lambda: ["web"], initial_data=["initial"])
+        adding(client, gate, "db")
+        client.reset_queries(KEY)
+        assert client.get_query_data(KEY) == ["initial", "db"]
+        await settled()
+        await gate.answer(LookupError())
+        assert client.get_query_data(KEY) == ["initial"]
+
+    async def test_a_stream_that_begins_anew_keeps_what_was_confirmed_since(self, client):
+        client.set_query_data(KEY, ["web"])
+        gate = Gate()
+
+        async def fn(ctx):
+            await gate()
+            ctx.progress.show(NO_DATA)
+            ctx.progress.show(["chunk"])
+            await gate()
+            return ["all"]
+
+        with QueryObserver(client, KEY, fn):
+            await adding(client, lambda: 1, "db")
+            await gate.answer(1)
+            assert client.get_query_data(KEY) == ["chunk", "db"]
+            await gate.answer(1)
+            assert client.get_query_data(KEY) == ["all", "db"]
 
     async def test_what_was_confirmed_goes_with_the_data(self, client):
         client.set_query_data(KEY, ["web"])
