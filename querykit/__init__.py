@@ -55,6 +55,7 @@ from querykit.portal import Portal
 from querykit.presence import FocusManager, OnlineManager
 from querykit.query import Query
 from querykit.result import QueryResult
+from querykit.retry import is_transient
 from querykit.state import LiveState, QueryState, skip
 from querykit.streams import streamed
 
@@ -120,6 +121,7 @@ __all__ = [
     "cached",
     "current_context",
     "infinite_query_options",
+    "is_transient",
     "keep_previous_data",
     "live",
     "mutation_options",
