@@ -260,7 +260,7 @@ class QueryClient(PagingMethods, CachedMethods, MutatingMethods):
             self._unbind(undo)
         for query in self.cache:
             query.close(record)
-        mutating = self.mutations.close(lambda mutation: waits(record, mutation) is not None)
+        mutating = self.mutations.close(lambda one: not one.is_paused and waits(record, one) is not None)
         inside.extend(mutation.task for mutation in mutating)
         self.cache.close()
         await self.core.runtime.wind_up([task for task in inside if task is not None], self._close_timeout)

@@ -237,7 +237,7 @@ class Mutation(Waited):
 
     async def run(self, variables: object) -> None:
         """Run to the end, whoever waits."""
-        task = self.task = cast("asyncio.Task[Any]", asyncio.current_task())  # an eager one runs before it is known
+        task = self.task = cast("asyncio.Task[Any]", asyncio.current_task())
         options = self.options
         context = MutationContext(self._cache.client, self.key, options.meta)
         data: object = None
@@ -311,6 +311,8 @@ class Mutation(Waited):
         return self.is_permitted and self._keeper.is_next(self)
 
     async def _permitted(self) -> None:
+        if self.outcome is None:
+            raise QueryCancelled(self.label, "closed with its client", "mutation")
         while not self._may_run():
             if not self.is_paused:
                 self.is_paused = True
@@ -377,6 +379,7 @@ class Mutation(Waited):
                 ending = {"status": "error", "error": reason, "failure_count": failures}
                 self._set(Cause.ERROR, **ending, failure_reason=reason, is_paused=False)
             self._names, self._record, self.outcome = dict(record.names), None, None
+            self.task = None  # its context holds the record
             self._keeper.ended(self)
         outcome.settle(data, None if error is None else Failure(error, record))
 

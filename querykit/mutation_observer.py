@@ -151,7 +151,7 @@ class MutationObserver(Generic[T, V]):
         before, self._options = self._options, self._mutations.options(fn, options)
         if self._options.key != before.key:
             self.reset()
-        elif self._mutation is not None:
+        elif self._mutation is not None and self._mutation.is_running:
             self._mutation.set_options(self._options)
 
     def close(self) -> None:

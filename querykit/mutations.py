@@ -229,7 +229,7 @@ class MutationCache:
             mutation.begin(variables)
             mutation.show_changes(variables)
         if mutation.is_running:  # who was told has not closed the client
-            mutation.task = self._runtime.spawn(mutation.run(variables), f"querykit mutation {mutation!r}", context)
+            _ = self._runtime.spawn(mutation.run(variables), f"querykit mutation {mutation!r}", context)
         return mutation, outcome
 
     def resume(self, occasion: Occasion, then: Callable[[], None]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
+import weakref
 from collections.abc import AsyncIterator
 
 import pytest
@@ -184,10 +186,10 @@ class TestItActsAtTheCall:
             raise Interrupted
 
         client = QueryClient()
-        begun = client.mutations.begin(client.mutations.options(fn, {}), None)
-        with pytest.raises(Interrupted):
-            await begun[0].task
-        assert isinstance(begun[0].state.error, QueryCancelled)
+        begun = client.mutate(fn)
+        with pytest.raises(QueryCancelled, match="interrupted"):
+            await begun
+        assert isinstance(client.mutations.find().state.error, QueryCancelled)
         assert isinstance(reported.take()[0]["exception"], Interrupted)
         await client.aclose()
 
@@ -683,6 +685,33 @@ class TestClosing:
         assert await client.mutate(fn, invalidates=[KEY]) == "data"
         assert len(client.mutations) == 0
 
+    async def test_from_inside_a_mutation_the_next_of_its_scope_does_not_begin(self, client):
+        ran = []
+
+        async def fn():
+            client.mutate(ran.append, 1, scope="s")
+            await asyncio.sleep(1)
+            await client.aclose()
+            return "data"
+
+        assert await client.mutate(fn, scope="s") == "data"
+        await settled()
+        assert ran == []
+
+    async def test_from_inside_on_mutate_the_function_does_not_run(self, client):
+        ran, gate = [], Gate()
+
+        async def on_mutate(variables, ctx):
+            await asyncio.sleep(1)
+            await client.aclose()
+
+        client.mutate(gate, scope="s")
+        begun = client.mutate(ran.append, 1, scope="s", on_mutate=on_mutate)
+        with pytest.raises(QueryCancelled, match="closed with its client"):
+            await begun
+        await settled()
+        assert ran == []
+
     async def test_closing_while_a_failed_one_runs_its_callbacks_ends_it(self, client):
         async def slow(*arguments):
             await asyncio.sleep(60)
@@ -708,3 +737,31 @@ class TestFromElsewhere:
     def test_without_a_loop_it_cannot_begin(self):
         with pytest.raises(RuntimeError, match="event loop"):
             QueryClient().mutate(lambda: 1)
+
+
+class TestLeavingNothingBehind:
+    async def test_a_failure_keeps_no_frame_alive(self, client):
+        class Held:
+            pass
+
+        held = Held()
+        seen = weakref.ref(held)
+
+        async def fn(held):
+            raise LookupError
+
+        gc.disable()
+        try:
+            client.mutate(fn, held, gc_time=0)
+            del held
+            await asyncio.sleep(1)
+            assert seen() is None
+        finally:
+            gc.enable()
+
+    async def test_no_record_lives_on_after_the_end(self, client):
+        await client.mutate(lambda: 1)
+        await settled()
+        gc.collect()
+        assert len(client.mutations) == 1
+        assert len(client.cache.ledger.living) == 0

@@ -216,6 +216,12 @@ class TestOptions:
         with pytest.raises(MissingMutationFunction):
             observer.mutate("bob")
 
+    async def test_one_that_has_ended_keeps_those_it_had(self, client):
+        observer = MutationObserver(client, str.title, meta={"a": 1})
+        await observer.mutate("ada")
+        observer.set_options(str.title, meta={"a": 2})
+        assert client.mutations.find().meta == {"a": 1}
+
     async def test_another_key_shows_none(self, client):
         observer = MutationObserver(client, str.title, key=("a",))
         with observer:
