@@ -172,8 +172,7 @@ class Waiter:
     def wake(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let who awaits this look again."""
         future, self.future = self.future, loop.create_future()
-        if not future.done():
-            future.set_result(None)
+        future.set_result(None)
 
     async def wait(self) -> None:
         """Wait until there is an answer to take."""
