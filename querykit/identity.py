@@ -120,6 +120,7 @@ class Ledger:
         self.living: weakref.WeakSet[Record] = weakref.WeakSet()
         self._stamps: dict[Hashable, int] = {}
         self._holders: dict[Hashable, set[Holder]] = {}
+        self._memos: weakref.WeakSet[Holder] = weakref.WeakSet()
         self._lock = threading.RLock()
 
     def tick(self) -> int:
@@ -188,10 +189,10 @@ class Ledger:
         """Forget `identity`: what named it until now is doomed. Return the holders to be told."""
         with self._lock:
             self._stamps[identity] = self.tick()
-            holders = self._holders.pop(identity, set())
+            holders = {*self._holders.pop(identity, ()), *self._memos}
         oldest = self.oldest()
         self._stamps = {name: epoch for name, epoch in self._stamps.items() if epoch > oldest}
-        return [holder for holder in tuple(holders) if holder.uses(identity)]
+        return [holder for holder in holders if holder.uses(identity)]
 
     def note(self, record: Record, identity: Hashable, epoch: int) -> None:
         """Let `record` have used `identity` since `epoch`, or earlier, and make its holder findable by it."""
@@ -200,6 +201,11 @@ class Ledger:
             holder = record.holder
             if holder is not None and holder.uses(identity):
                 self.index(identity, holder)
+
+    def remind(self, memo: Holder) -> None:
+        """Tell `memo` of what is forgotten, as long as somebody else holds it: nobody tells when that ends."""
+        with self._lock:
+            self._memos.add(memo)
 
     def index(self, identity: Hashable, holder: Holder) -> None:
         """Make `holder` findable by an identity that it uses."""

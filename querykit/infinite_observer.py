@@ -284,7 +284,7 @@ class InfiniteQueryObserver(QueryObserver[T]):
         return InfiniteQueryResult(*fields)
 
     def _look_for_more(self, query: Query) -> _More:
-        """Return whether there are more pages; while it is followed, the rules are asked once for each data object."""
+        """Return whether there are more pages; the rules are asked once for each data object."""
         known, data, paging = self._more.value, query.base, self._paging
         if known is not None and known.data is data and known.paging is paging:
             return known
@@ -296,8 +296,7 @@ class InfiniteQueryObserver(QueryObserver[T]):
         if record.is_doomed:
             return _More(data, paging, False, False)
         more = _More(data, paging, after, before)
-        if self._is_attached or self._subscribers:  # else nobody would tell it that the data is gone
-            self._more.keep(more, record.names)
+        self._more.keep(more, record.names)
         return more
 
     def _has(self, record: Record, key: QueryKey, data: object, direction: Direction) -> bool | None:

@@ -14,7 +14,7 @@ class Memo(Generic[V]):
     """One remembered value.
 
     Args:
-        ledger: the client's, by which it is found when an identity is forgotten.
+        ledger: the client's, which tells it when an identity is forgotten, and does not hold it.
         gone: called when it is dropped for that reason.
 
     Attributes:
@@ -32,19 +32,13 @@ class Memo(Generic[V]):
 
     def keep(self, value: V, identities: Identities) -> None:
         """Remember a value that was made under these identities."""
-        before, self.identities = self.identities, identities
-        self.value = value
-        for identity in identities:
-            self._ledger.index(identity, self)
-        if before:
-            self._ledger.unindex(before, self)
+        self.value, self.identities = value, identities
+        if identities:
+            self._ledger.remind(self)
 
     def drop(self) -> None:
         """Remember nothing."""
-        before, self.identities = self.identities, {}
-        self.value = None
-        if before:
-            self._ledger.unindex(before, self)
+        self.value, self.identities = None, {}
 
     def spread(self) -> None:
         """Let the running function take on the identities of what it reads here."""

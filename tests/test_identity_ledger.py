@@ -24,7 +24,8 @@ async def ledger_of(client):
         await asyncio.sleep(0)
     gc.collect()
     ledger = client.cache.ledger
-    return {"holders": dict(ledger._holders), "stamps": dict(ledger._stamps), "living": set(ledger.living)}
+    holders, memos = dict(ledger._holders), len(ledger._memos)
+    return {"holders": holders, "memos": memos, "stamps": dict(ledger._stamps), "living": set(ledger.living)}
 
 
 class TestNothingIsLeft:
@@ -95,7 +96,7 @@ class TestNothingIsLeft:
         assert len(client.cache) == 0
         await asyncio.sleep(0)
         client.forget(B)
-        assert await ledger_of(client) == {"holders": {}, "stamps": {}, "living": set()}
+        assert await ledger_of(client) == {"holders": {}, "memos": 0, "stamps": {}, "living": set()}
         assert client.cache._by_parking == {}
         assert client.cache._index._root == {}
         assert len(client.cache._removed) <= 128
@@ -128,11 +129,12 @@ class TestNothingIsLeft:
                 await client.query(("k",), returns(1, A))
                 assert results.result.is_success
                 client.forget(A)
-        assert (await ledger_of(client))["holders"] == {}
+        del results
+        assert ((await ledger_of(client))["holders"], (await ledger_of(client))["memos"]) == ({}, 0)
         async with client.observe(selected) as results:
             await results.refetch()
             assert results.result.is_success
-            assert (await ledger_of(client))["holders"].keys() == {A, B}
+            assert ((await ledger_of(client))["holders"].keys(), (await ledger_of(client))["memos"]) == ({A}, 1)
         client.remove_queries()
         assert (await ledger_of(client))["holders"] == {}
         assert client.cache._by_parking == {}

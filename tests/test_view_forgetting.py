@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 
-from querykit import QueryClient, QueryObserver, keep_previous_data, query_options, skip, use_identity
+from querykit import QueriesObserver, QueryClient, QueryObserver, keep_previous_data, query_options, skip, use_identity
 from querykit.identity import Ledger
 from querykit.memo import Memo
 from tests.fetches import Gate, settled
@@ -158,6 +161,41 @@ async def test_S3_one_that_nobody_subscribed_to_shows_nothing_that_was_forgotten
         client.forget(WHO)
         assert "secret" not in repr(vars_of(observer))
         assert observer.result.data == "secret 2"
+
+
+@pytest.mark.parametrize("how", ["left", "only read", "switched"])
+async def test_an_observer_that_nobody_follows_or_holds_any_more_is_collected(how):
+    async with QueryClient() as client:
+        client.set_query_data(KEY, ["secret"], identity=WHO)
+        options = selecting(lambda data: data[0], placeholder_data=keep_previous_data)
+        observer = QueryObserver(client, options)
+        if how != "only read":
+            undo = observer.subscribe(Results())
+            if how == "switched":
+                observer.set_options(selecting(lambda data: data[0], key=OTHER, placeholder_data=keep_previous_data))
+            undo()
+        assert observer.result.data == "secret"
+        left = weakref.ref(observer)
+        del observer
+        gc.collect()
+        assert left() is None
+
+
+async def test_of_many_queries_one_that_nobody_holds_any_more_is_collected():
+    async with QueryClient() as client:
+        client.set_query_data(KEY, "secret", identity=WHO)
+
+        def combine(results):
+            use_identity(WHO)
+            return [results[0].data]
+
+        observer = QueriesObserver(client, [query_options(KEY, skip)], combine=combine)
+        with observer.subscribe(Results()):
+            assert observer.result == ["secret"]
+        left = weakref.ref(observer)
+        del observer
+        gc.collect()
+        assert left() is None
 
 
 def test_S3_a_memo_is_not_disturbed_by_an_identity_it_does_not_use():
