@@ -197,10 +197,11 @@ class QueryCache:
     def _gone(self, query: Query, evicted: bool) -> None:
         self.note_removed(query.frozen, query.epoch, exact=True)
         self.note_invalidated(query.frozen, query.invalidated_epoch, exact=True)
-        query.vanish()
-        self.drop(query)
-        self.evictions += evicted
-        self.changed(query, Cause.EVICT if evicted else Cause.EXPIRE)
+        with self.delivery:  # a live source stops with it: who is told of that finds it gone
+            query.vanish()
+            self.drop(query)
+            self.evictions += evicted
+            self.changed(query, Cause.EVICT if evicted else Cause.EXPIRE)
 
     def close(self) -> None:
         """Let go of everything."""

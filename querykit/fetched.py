@@ -338,7 +338,7 @@ class _Progress(Progress):
     def __init__(self, query: FetchedEntry, flight: Flight) -> None:
         self._query = query
         self._flight = weakref.ref(flight)
-        self._direction = flight.source.direction
+        self._direction: Direction | None = flight.source.direction
 
     @property
     def direction(self) -> Direction | None:
@@ -357,7 +357,7 @@ class _Progress(Progress):
 
     async def go_live(self, fn: Any, context: Any) -> Any:
         flight = self._flight()
-        if flight is None:
+        if flight is None or not flight.is_running:
             raise QueryCancelled(self._query.key, "over")
         return await self._query.go_live(flight, fn, context)
 

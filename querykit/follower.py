@@ -151,7 +151,9 @@ class Follower(Generic[T]):
         query.attach(self)
 
     def _mount(self, query: Query, source: Source | None, *, wanted: bool) -> None:
-        if source is not None and self._is_attached:
+        if source is None:
+            query.settle_down()  # a live source may run for nobody now
+        elif self._is_attached:
             query.mount(source, wanted=wanted)
         self._core.cache.delivery.call(self.changed)
 

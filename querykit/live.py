@@ -58,7 +58,8 @@ def live(
     ends or raises it is started again, after a delay that grows to 30 seconds; `QueryResult.live` tells what it
     does. An invalidation starts it anew, and its next first value is then the answer. `client.query` is answered
     by its first value. It stops when nobody has observed it for the grace time, and at once when the query is
-    removed or its identity forgotten.
+    removed or collected, its identity forgotten, or a function that is not live fetched in its place. One that
+    stops itself from inside runs on to its next value, which is dropped.
 
     Args:
         fn: an async generator function, without argument or with one `QueryContext`; its first value is data.

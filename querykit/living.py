@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import math
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, cast
 
 from querykit.context import QueryContext
 from querykit.entry import Cause
@@ -87,26 +87,32 @@ class Run(Part):
 
     async def pass_on(self) -> None:
         """Give the source's values to the query, until it ends or the query wants no more."""
+        task = self.task = cast("asyncio.Task[Any]", asyncio.current_task())  # an eager one runs before it is known
         try:
             async with opened(self.fn.fn, *([self.context] if self.fn.takes_context else [])) as values:
                 async for value in values:
                     if not self.query.receive(self, value):
                         return
         except asyncio.CancelledError as error:
-            if self.task is None or self.task.cancelling():
+            if task.cancelling():
                 raise
             self.error = error
         except Exception as error:
             self.error = error
         finally:
             self.query.ran_out(self)
-            if not self.first.done():
-                self.first.set_result(None)
+            self.answer()
+
+    def answer(self) -> None:
+        """Let the fetch go on that waits for the first value: it has come, or will not."""
+        if not self.first.done():
+            self.first.set_result(None)
 
     def cancel(self) -> None:
         """End it; one that stops itself ends at its next value."""
         if self.task is not None and self.task is not _current_task():
             self.task.cancel()
+        self.answer()
 
 
 class LiveEntry(FetchedEntry):
@@ -134,23 +140,19 @@ class LiveEntry(FetchedEntry):
     @property
     def lacks_source(self) -> bool:
         """Whether a live source should run for those who observe it, and none does."""
-        wanted = self.source is not None and isinstance(self.source.fn, LiveFn) and self._is_wanted
-        return wanted and self.run is None and self.flight is None
+        return self._is_wanted and self.run is None and self.flight is None
 
     @property
     def live_state(self) -> LiveState | None:
         """What its live source is doing; None if it never had one. The same object until it changes."""
-        phase, known = self._phase, self._live_state
-        if self.run is not None and self.run.is_connected:
-            phase = "live" if self.run.record.began > self.invalidated_epoch else "stale"
-        if phase is not None and (known is None or known.phase != phase):
-            error = None if phase == "live" or known is None else known.error
-            self._live_state = LiveState(phase, self._owner.now(), error)
         return self._live_state
 
     @property
     def _is_wanted(self) -> bool:
-        return not self.parked and any(observer.enabled for observer in self.observers)
+        """Whether who observes wants a source to run: the function given last decides."""
+        is_live = self.source is not None and isinstance(self.source.fn, LiveFn)
+        # A rule of one observer may close others.
+        return is_live and not self.parked and any(observer.enabled for observer in tuple(self.observers))
 
     @property
     def _is_quiet(self) -> bool:
@@ -172,12 +174,11 @@ class LiveEntry(FetchedEntry):
         """Run the source anew for a fetch; return when it has brought its first value."""
         self._end_run()
         run = self.run = Run(self, fn, context, flight, self._owner.ledger, self._owner.now())
-        if flight.failures > 0:
-            self._enter("retrying")
         task_context = flight.source.context.copy()
         task_context.run(run.record.enter)
         run.task = self._owner.spawn(run.pass_on(), f"querykit live source of {self.key!r}", task_context)
         await run.first
+        flight.record.take_on(run.record.names)
         if run.error is not None:
             raise run.error
         if not run.is_connected:
@@ -197,12 +198,11 @@ class LiveEntry(FetchedEntry):
             flight, run.flight = run.flight, None
             if not run.is_connected:
                 run.is_connected = True
-                self._enter("live")
+                self._enter("live" if run.record.began > self.invalidated_epoch else "stale")
             if flight is not None and flight.is_running:
                 flight.record.take_on(run.record.names)
                 self._end(flight, None, value, run.context)
-                if not run.first.done():
-                    run.first.set_result(None)
+                run.answer()
             else:
                 self._push(run, value)
         return True
@@ -226,23 +226,35 @@ class LiveEntry(FetchedEntry):
         if run.record.began <= self.invalidated_epoch:
             self.valid_at = NEVER
         self._owner.changed(self, Cause.SUCCESS)
+        self._mind_live()
 
     def ran_out(self, run: Run) -> None:
         """The source has ended: it is started again, if anybody observes it."""
         if self.run is not run:
             return
-        self.run, run.has_ended = None, True
-        now = self._owner.now()
+        now, run.has_ended = self._owner.now(), True
         self._failures = 1 if run.is_connected and now - run.began >= MAX_DELAY else self._failures + 1
-        self._lose_touch()
-        self._enter("retrying", run.error)
-        self._mind_live()
+        error = None if run.record.is_doomed else run.error
+        with self._owner.delivery:
+            self._let_go(run)
+            self._remind(None)
+            if error is not None:  # it is kept, and goes with what the source has used
+                self.add_identities(run.record.names)
+                self._reindex({})
+            self._enter("retrying", error)
+            self._mind_live()
 
     def _end_run(self) -> None:
-        run, self.run = self.run, None
-        if run is not None:
+        if (run := self.run) is not None:
             run.cancel()
-            self._lose_touch()
+            self._let_go(run)
+
+    def _let_go(self, run: Run) -> None:
+        self.run = None
+        self._owner.ledger.unindex(run.record.names, run)
+        if self.valid_at == math.inf:  # it was current until now
+            self.valid_at = self._owner.now()
+        self._fold()
 
     def _stop_connecting(self) -> None:
         """End a source that has brought nothing yet."""
@@ -256,10 +268,6 @@ class LiveEntry(FetchedEntry):
         self._failures = 0
         if self._phase is not None:
             self._enter("stopped")
-
-    def _lose_touch(self) -> None:
-        if self.valid_at == math.inf:  # it was current until now
-            self.valid_at = self._owner.now()
 
     def _enter(self, phase: LivePhase, error: BaseException | None = None) -> None:
         known = self._live_state
@@ -298,6 +306,7 @@ class LiveEntry(FetchedEntry):
         self._reminder = None
         if not self._is_wanted and not self.waiters:
             with self._owner.delivery:
+                self._cancel_flight()  # a disabled observer would keep it
                 self._stop()
                 self.settle_down()
 
@@ -305,6 +314,8 @@ class LiveEntry(FetchedEntry):
         self._reminder = None
         if self.lacks_source and self.source is not None:
             self._begin(self.source, restarted=False)
+        else:
+            self._stop()
 
     # What happens to the entry happens to its source
 
@@ -318,10 +329,19 @@ class LiveEntry(FetchedEntry):
         self._mind_live()
 
     def _begin(self, source: Source, *, restarted: bool) -> None:
-        self._remind(None)
-        if isinstance(source.fn, LiveFn):
-            self._enter("retrying" if self._phase == "retrying" else "stale" if self.has_data else "connecting")
-        super()._begin(source, restarted=restarted)
+        with self._owner.delivery:  # who is told may begin a fetch too
+            if isinstance(source.fn, LiveFn):
+                self._remind(None)
+                self._enter("retrying" if self._phase == "retrying" else "stale" if self.has_data else "connecting")
+            else:
+                self._stop()
+            super()._begin(source, restarted=restarted)
+
+    def flag(self, epoch: int) -> None:
+        """Mark as invalidated: a source that was begun before is not what is wanted any more."""
+        super().flag(epoch)
+        if self.is_live:
+            self._enter("stale")
 
     def _store(
         self, data: object, epoch: int, identities: Identities, *, age: float = 0.0, sharing: bool = True
@@ -332,6 +352,8 @@ class LiveEntry(FetchedEntry):
 
     def _blank(self, epoch: int | None = None) -> None:
         self._stop()
+        if (known := self._live_state) is not None and known.error is not None:
+            self._live_state = LiveState(known.phase, known.since, None)
         super()._blank(epoch)
 
 

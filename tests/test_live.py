@@ -18,61 +18,15 @@ from querykit import (
     use_identity,
 )
 from tests.fetches import settled
+from tests.sources import KEY, A, Watch, observed, phase
 
 pytestmark = pytest.mark.virtual_time
-
-KEY = ("pods", "prod")
-A = ("cluster", "prod")
-
-
-class Watch:
-    """A source driven by hand: each run yields what is put, ends at None and raises what is an exception."""
-
-    def __init__(self, *first, identity=None):
-        self.first = first
-        self.identity = identity
-        self.opened = 0
-        self.closed = 0
-        self.values = asyncio.Queue()
-
-    async def __call__(self):
-        self.opened += 1
-        self.values = asyncio.Queue()
-        values = self.values
-        if self.identity is not None:
-            use_identity(self.identity)
-        try:
-            for value in self.first:
-                yield value
-            while True:
-                value = await values.get()
-                if value is None:
-                    return
-                if isinstance(value, Exception):
-                    raise value
-                yield value
-        finally:
-            self.closed += 1
-
-    async def push(self, value):
-        self.values.put_nowait(value)
-        await settled()
 
 
 @pytest.fixture
 async def client():
     async with QueryClient(jitter=lambda longest: longest) as client:
         yield client
-
-
-def observed(client, watch, *, told=None, grace=5, **options):
-    observer = QueryObserver(client, KEY, live(watch, grace=grace), **options)
-    observer.subscribe(lambda result: None if told is None else told.append(result))
-    return observer
-
-
-def phase(client):
-    return client.cache.find(KEY).live_state.phase
 
 
 class TestStarting:
@@ -653,7 +607,7 @@ class TestFromInside:
         watch = Watch(1)
         observer = observed(client, watch)
         await settled()
-        await watch.push(lambda data: client.remove_queries(KEY) or data + 1)
+        await watch.push(lambda data: (client.remove_queries(KEY), data + 1)[1])
         assert observer.result.is_pending
         await settled()
         assert watch.closed == 1
