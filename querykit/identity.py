@@ -120,7 +120,8 @@ class Ledger:
         self.living: weakref.WeakSet[Record] = weakref.WeakSet()
         self._stamps: dict[Hashable, int] = {}
         self._holders: dict[Hashable, set[Holder]] = {}
-        self._memos: weakref.WeakSet[Holder] = weakref.WeakSet()
+        self._memos: dict[Hashable, weakref.WeakSet[Holder]] = {}
+        self._prune_memos_at = 64
         self._lock = threading.RLock()
 
     def tick(self) -> int:
@@ -189,7 +190,7 @@ class Ledger:
         """Forget `identity`: what named it until now is doomed. Return the holders to be told."""
         with self._lock:
             self._stamps[identity] = self.tick()
-            holders = {*self._holders.pop(identity, ()), *self._memos}
+            holders = {*self._holders.pop(identity, ()), *self._memos.pop(identity, ())}
         oldest = self.oldest()
         self._stamps = {name: epoch for name, epoch in self._stamps.items() if epoch > oldest}
         return [holder for holder in holders if holder.uses(identity)]
@@ -202,10 +203,14 @@ class Ledger:
             if holder is not None and holder.uses(identity):
                 self.index(identity, holder)
 
-    def remind(self, memo: Holder) -> None:
-        """Tell `memo` of what is forgotten, as long as somebody else holds it: nobody tells when that ends."""
+    def remind(self, memo: Holder, identities: Identities) -> None:
+        """Tell `memo` when one of these is forgotten, as long as somebody else holds it: nobody tells when that ends."""
         with self._lock:
-            self._memos.add(memo)
+            for identity in identities:
+                self._memos.setdefault(identity, weakref.WeakSet()).add(memo)
+            if len(self._memos) > self._prune_memos_at:
+                self._memos = {identity: memos for identity, memos in self._memos.items() if memos}
+                self._prune_memos_at = max(64, 2 * len(self._memos))
 
     def index(self, identity: Hashable, holder: Holder) -> None:
         """Make `holder` findable by an identity that it uses."""

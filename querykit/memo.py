@@ -34,7 +34,7 @@ class Memo(Generic[V]):
         """Remember a value that was made under these identities."""
         self.value, self.identities = value, identities
         if identities:
-            self._ledger.remind(self)
+            self._ledger.remind(self, identities)
 
     def drop(self) -> None:
         """Remember nothing."""

@@ -24,7 +24,7 @@ async def ledger_of(client):
         await asyncio.sleep(0)
     gc.collect()
     ledger = client.cache.ledger
-    holders, memos = dict(ledger._holders), len(ledger._memos)
+    holders, memos = dict(ledger._holders), sum(map(len, ledger._memos.values()))
     return {"holders": holders, "memos": memos, "stamps": dict(ledger._stamps), "living": set(ledger.living)}
 
 

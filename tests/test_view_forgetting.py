@@ -210,3 +210,11 @@ def test_S3_a_memo_is_not_disturbed_by_an_identity_it_does_not_use():
 
 def vars_of(observer):
     return [observer._result, observer._told, observer._made_of, vars(observer._view)]
+
+
+async def test_S6_identities_that_nobody_remembers_any_more_leave_no_trace():
+    async with QueryClient() as client:
+        ledger = client.cache.ledger
+        for n in range(500):
+            Memo(ledger, lambda: None).keep(n, {("login", n): 1})
+        assert len(ledger._memos) <= 65
