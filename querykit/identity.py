@@ -204,7 +204,7 @@ class Ledger:
                 self.index(identity, holder)
 
     def remind(self, memo: Holder, identities: Identities) -> None:
-        """Tell `memo` when one of these is forgotten, as long as somebody else holds it: nobody tells when that ends."""
+        """Tell `memo` when one of these is forgotten, as long as somebody else holds it."""
         with self._lock:
             for identity in identities:
                 self._memos.setdefault(identity, weakref.WeakSet()).add(memo)

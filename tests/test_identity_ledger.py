@@ -24,7 +24,7 @@ async def ledger_of(client):
         await asyncio.sleep(0)
     gc.collect()
     ledger = client.cache.ledger
-    holders, memos = dict(ledger._holders), sum(map(len, ledger._memos.values()))
+    holders, memos = dict(ledger._holders), len({memo for memos in ledger._memos.values() for memo in memos})
     return {"holders": holders, "memos": memos, "stamps": dict(ledger._stamps), "living": set(ledger.living)}
 
 
