@@ -5,7 +5,7 @@ import inspect
 import math
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 
@@ -85,7 +85,7 @@ async def _attempt(
 
 @asynccontextmanager
 async def opened(fn: Callable[..., object], *arguments: object) -> AsyncGenerator[AsyncIterable[Any], None]:
-    """Call an async generator function; its generator is closed when the block is left.
+    """Call an async generator function; what can be closed of it is when the block is left.
 
     Raises:
         TypeError: it returns no async iterable.
@@ -93,13 +93,14 @@ async def opened(fn: Callable[..., object], *arguments: object) -> AsyncGenerato
     stream: Any = fn(*arguments)
     if inspect.isawaitable(stream):
         stream = await stream
-    if not isinstance(stream, AsyncIterable):
+    if not isinstance(cast("object", stream), AsyncIterable):
         raise TypeError(f"{fn!r} returns {stream!r}, which is no async generator or other async iterable")
+    values: Any = aiter(stream)  # where `__aiter__` is a generator function, this is what is to be closed
     try:
-        yield stream
+        yield values
     finally:
-        if inspect.isasyncgen(stream):
-            await stream.aclose()
+        if (close := getattr(values, "aclose", None)) is not None:
+            await close()
 
 
 def refuse_unusable(value: object, key: QueryKey) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import Any, Final, Literal, TypeVar, overload
 
-from querykit.context import QueryContext
+from querykit.context import PerFetch, Progress, QueryContext
 from querykit.fetching import opened
 from querykit.flight import takes_context
 from querykit.state import NO_DATA, UNSET
@@ -37,7 +37,9 @@ def streamed(
     """Make a query function of an async generator: its chunks are shown as they come.
 
     The query is a success from the first chunk on and fetching until the last; a fetch that is cancelled closes
-    the generator. A generator that raises fails the fetch: what has come before stays, beside the error.
+    the generator. A generator that raises fails the fetch: what has come before stays, beside the error. A retry
+    begins again with the data that its fetch has found, so that no chunk of a failed attempt counts; to what a
+    fetch has shown that was cancelled, or failed for good, the next one of mode `"append"` adds its chunks.
 
     Args:
         fn: an async generator function, or what else returns an async iterable; without argument or with one
@@ -45,7 +47,7 @@ def streamed(
         refetch_mode: what a later fetch does with the data there is: `"reset"` takes it away first, `"append"`
             goes on with it, `"replace"` leaves it until the generator has ended.
         reducer: makes the next data of the data and a chunk, without changing either; by default the data is a
-            list to which chunks are appended.
+            list to which chunks are appended: a new one for each chunk, which copies what there is.
         initial_value: the data before the first chunk, where there is a `reducer`.
 
     Raises:
@@ -70,26 +72,47 @@ def streamed(
         raise ValueError(f"refetch_mode is one of {_MODES}, not {refetch_mode!r}")
     if (reducer is None) is not (initial_value is UNSET):
         raise TypeError("reducer and initial_value belong together: give both, or neither for a list of the chunks")
-    with_context = takes_context(fn)
-    reduce: Callable[[Any, Any], Any] = _appended if reducer is None else reducer
-    start: Any = [] if reducer is None else initial_value
+    return _Stream(
+        fn, refetch_mode, _appended if reducer is None else reducer, [] if reducer is None else initial_value
+    )
 
-    async def fetch(context: QueryContext[Any]) -> Any:
-        progress = context.progress
-        shows = refetch_mode != "replace" or not progress.has_data
-        data: Any = start
-        if refetch_mode == "reset":
-            progress.show(NO_DATA)
-        elif refetch_mode == "append" and progress.has_data:
-            data = progress.read_old()[0]
-        async with opened(fn, *([context] if with_context else [])) as stream:
-            async for chunk in stream:
-                data = reduce(data, chunk)
-                if shows:
-                    progress.show(data)
-        return data
 
-    return fetch
+class _Stream(PerFetch):
+    """The query function that `streamed` makes."""
+
+    def __init__(
+        self, fn: StreamFn[Any], refetch_mode: RefetchMode, reducer: Callable[[Any, Any], Any], start: Any
+    ) -> None:
+        self._fn = fn
+        self._takes_context = takes_context(fn)
+        self._refetch_mode = refetch_mode
+        self._reducer = reducer
+        self._start = start
+
+    def for_one_fetch(self) -> Callable[[QueryContext[Any]], Awaitable[Any]]:
+        """Return what makes attempts that all begin with what the first one found."""
+        found: tuple[bool, Any] | None = None
+
+        async def fetch(context: QueryContext[Any]) -> Any:
+            nonlocal found
+            found = found or self._found(context.progress)
+            shows, data = found
+            if self._refetch_mode == "reset":
+                context.progress.show(NO_DATA)
+            async with opened(self._fn, *([context] if self._takes_context else [])) as stream:
+                async for chunk in stream:
+                    data = self._reducer(data, chunk)
+                    if shows:
+                        context.progress.show(data)
+            return data
+
+        return fetch
+
+    def _found(self, progress: Progress) -> tuple[bool, Any]:
+        """Return whether chunks are shown as they come, and the data that the first is added to."""
+        if self._refetch_mode == "append" and progress.has_data:
+            return True, progress.read_old()[0]
+        return self._refetch_mode != "replace" or not progress.has_data, self._start
 
 
 def _appended(data: list[C], chunk: C) -> list[C]:

@@ -291,6 +291,18 @@ class TestWhatHappensToAPausedFetch:
             await caller
         assert client.core.presence._waiting == {}
 
+    async def test_who_is_told_that_it_goes_on_may_cancel_it_and_the_function_is_not_called(self):
+        async with QueryClient() as client:
+            client.online.set(False)
+            upstream = Upstream()
+            client.cache.subscribe(lambda event: str(event.cause) == "continue" and client.cancel_queries(KEY))
+            caller = asyncio.create_task(client.query(KEY, upstream))
+            await settled()
+            client.online.set(True)
+            with pytest.raises(QueryCancelled):
+                await caller
+            assert upstream.calls == 0
+
     async def test_one_that_waits_leaves_nothing_behind_when_it_is_cancelled(self):
         async with QueryClient() as client:
             client.online.set(False)

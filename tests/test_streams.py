@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from querykit import QueryCancelled, QueryClient, QueryObserver, streamed, use_identity
+from querykit import QueryCancelled, QueryClient, QueryObserver, QueryTimeout, streamed, use_identity
 from tests.fetches import settled
 
 pytestmark = pytest.mark.virtual_time
@@ -166,6 +166,118 @@ async def test_a_retry_starts_over(client):
     chunks = Chunks(["a", ConnectionError()], ["b", "c"])
     assert await client.query(KEY, streamed(chunks)) == ["b", "c"]
     assert (chunks.opened, chunks.closed) == (2, 2)
+
+
+async def test_append_retries_with_what_its_fetch_has_found_so_that_no_chunk_comes_twice(client):
+    chunks = Chunks("ab", ["c", ConnectionError()], "cd")
+    observer, told = follow(client, streamed(chunks, refetch_mode="append"))
+    await asyncio.sleep(3)
+    told.clear()
+    await observer.refetch()
+    assert observer.result.data == ["a", "b", "c", "d"]
+    assert [data for data, _, status in told if status == "fetching"][-2:] == [["a", "b", "c"], ["a", "b", "c", "d"]]
+
+
+async def test_append_adds_to_what_a_fetch_has_shown_that_failed_for_good_or_was_cancelled(client):
+    chunks = Chunks(["a", LookupError()], "bc", "de")
+    observer, _ = follow(client, streamed(chunks, refetch_mode="append"))
+    await asyncio.sleep(3)
+    refetching = asyncio.ensure_future(observer.refetch())
+    await asyncio.sleep(1.5)
+    client.cancel_queries(KEY)
+    await refetching
+    assert observer.result.data == ["a", "b"]
+    await observer.refetch()
+    assert observer.result.data == ["a", "b", "d", "e"]
+
+
+async def test_replace_shows_the_chunks_of_a_first_load_that_is_retried(client):
+    _, told = follow(client, streamed(Chunks(["a", ConnectionError()], "bc"), refetch_mode="replace"))
+    await asyncio.sleep(9)
+    shown = [data for data, _, _ in told]
+    assert [data for n, data in enumerate(shown) if n == 0 or data != shown[n - 1]] == [None, ["a"], ["b"], ["b", "c"]]
+
+
+async def test_a_retry_of_a_refetch_takes_nothing_of_what_replace_keeps(client):
+    observer, told = follow(client, streamed(Chunks("ab", ["c", ConnectionError()], "d"), refetch_mode="replace"))
+    await asyncio.sleep(3)
+    told.clear()
+    await observer.refetch()
+    assert [data for data, _, _ in told][-1] == ["d"]
+    assert all(data == ["a", "b"] for data, _, _ in told[:-1])
+
+
+async def test_a_timeout_keeps_what_has_come_beside_the_error(client):
+    chunks = Chunks("abc")
+    observer, _ = follow(client, streamed(chunks), timeout=2.5)
+    await asyncio.sleep(3)
+    result = observer.result
+    assert (result.data, type(result.error), chunks.closed) == (["a", "b"], QueryTimeout, 1)
+
+
+async def test_a_change_of_a_mutation_is_seen_over_the_chunks(client):
+    async def fails(variables):
+        await asyncio.sleep(2)
+        raise LookupError
+
+    observer, told = follow(client, streamed(Chunks("abc")))
+    await asyncio.sleep(1.5)
+    mutating = client.mutate(fails, "me", optimistic=[(KEY, lambda data, me: [*data, me])])
+    await asyncio.sleep(1)
+    assert observer.result.data == ["a", "b", "me"]
+    with pytest.raises(LookupError):
+        await mutating
+    assert observer.result.data == told[-1][0] == ["a", "b", "c"]
+
+
+async def test_S2_an_invalidation_that_fetches_nothing_leaves_the_chunks_stale(client):
+    observer, _ = follow(client, streamed(Chunks("ab")))
+    await asyncio.sleep(1.5)
+    client.invalidate_queries(KEY, refetch_type="none")
+    await asyncio.sleep(3)
+    assert (observer.result.data, observer.result.is_invalidated) == (["a", "b"], True)
+
+
+async def test_S11_the_chunks_that_come_again_keep_their_identity_at_the_end(client):
+    observer, _ = follow(client, streamed(Chunks([{"n": 1}, {"n": 2}], [{"n": 1}, {"n": 3}]), refetch_mode="replace"))
+    await asyncio.sleep(3)
+    before = observer.result.data
+    await observer.refetch()
+    assert observer.result.data[0] is before[0]
+    assert observer.result.data[1] == {"n": 3}
+
+
+async def test_what_an_object_iterates_over_is_closed_at_once(client):
+    closed = []
+
+    class Words:
+        async def __aiter__(self):
+            try:
+                yield "a"
+                yield "b"
+            finally:
+                closed.append(1)
+
+    def refuse(data, chunk):
+        raise LookupError(chunk)
+
+    with pytest.raises(LookupError) as caught:
+        await client.query(KEY, streamed(Words, reducer=refuse, initial_value=0))
+    assert (str(caught.value), closed) == ("a", [1])
+
+
+async def test_S10_a_generator_that_fails_while_it_is_closed_fails_its_fetch(client):
+    async def stubborn():
+        try:
+            yield "a"
+        finally:
+            yield "last words"
+
+    def refuse(data, chunk):
+        raise LookupError
+
+    with pytest.raises(RuntimeError, match="ignored GeneratorExit"):
+        await client.query(KEY, streamed(stubborn, reducer=refuse, initial_value=0), retry=0)
 
 
 async def test_cancelling_closes_the_generator_and_keeps_what_has_come(client):
