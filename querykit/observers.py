@@ -1,5 +1,6 @@
 """Observing many queries at once: one subscription, one tuple of results, or what `combine` makes of it."""
 
+import asyncio
 from collections.abc import Callable, Iterable
 from operator import is_not
 from types import TracebackType
@@ -32,11 +33,9 @@ class _Place(Generic[T]):
 
     __slots__ = ("_many", "at", "observer", "options", "undo")
 
-    def __init__(
-        self, many: "QueriesObserver[Any]", at: int, options: Options[Any, T], observer: QueryObserver[T]
-    ) -> None:
+    def __init__(self, many: "QueriesObserver[Any]", options: Options[Any, T], observer: QueryObserver[T]) -> None:
         self._many = many
-        self.at = at
+        self.at = 0
         self.options = options
         self.observer = observer
         self.undo: Subscription | None = None
@@ -51,6 +50,11 @@ class _Place(Generic[T]):
         undo, self.undo = self.undo, None
         if undo is not None:
             undo()
+
+    def close(self) -> None:
+        """The same, for good."""
+        self.leave()
+        self.observer.close()
 
     def _changed(self, result: QueryResult[T]) -> None:
         self._many.changed(self.at, result)
@@ -97,8 +101,7 @@ class QueriesObserver(Generic[R]):
     def __init__(
         self, client: HasCore, queries: Iterable[Options[Any, Any]], *, combine: Callable[[Any], Any] | None = None
     ) -> None:
-        if combine is not None and not callable(combine):
-            raise TypeError(f"combine is a callable of the tuple of results, not {combine!r}")
+        _check_combine(combine)
         core = client.core
         self._client = client
         self._core: Final = core
@@ -124,9 +127,12 @@ class QueriesObserver(Generic[R]):
         """The results of this moment in the order of the queries, or what `combine` makes of them.
 
         Raises:
+            ObserverClosed: the observer was closed.
             ClientClosed: the client was closed.
             Exception: what `combine` raised.
         """
+        if self._is_closed:
+            self._refuse_closed()
         # While changes wait to be told, the results that were told last are not those of this moment.
         if not self._is_attached or self._core.cache.delivery.is_held or self._core.cache.ledger.carried() is not None:
             self._gather()
@@ -155,28 +161,45 @@ class QueriesObserver(Generic[R]):
         Args:
             queries: what `query_options` returns, one for each query.
             combine: in place of the function given before; left out, that one stays.
+
+        Raises:
+            TypeError: a query is not what `query_options` returns, an option is of a wrong type, or `combine`
+                cannot be called. As after any other error, the queries are those of before.
+            ValueError: an option's value is impossible.
+            ObserverClosed: the observer was closed.
         """
         self._refuse_closed()
+        _check_combine(combine)
         with self._core.cache.delivery:
+            self._place(queries)
             if combine is not None:
                 self._combine, self._is_made = combine, False
-            self._place(queries)
             if self._is_attached:
                 self._tell_later()
 
     def close(self) -> None:
-        """Leave the queries and forget the subscribers; a second time does nothing."""
+        """Leave the queries and forget the subscribers; a second time does nothing.
+
+        Raises:
+            WrongThread: this is not the client's thread or event loop.
+        """
+        self._core.runtime.check_thread()
         self._close()
 
     async def aclose(self) -> None:
         """The same, and wait for async callbacks that still run."""
+        self._core.runtime.check_thread()
         for subscriber in self._close():
             await subscriber.ended()
 
     def __enter__(self) -> Self:
         self._refuse_closed()
-        self._attach()
         self._is_held = True
+        try:
+            self._attach()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -214,14 +237,17 @@ class QueriesObserver(Generic[R]):
         if not self._is_attached:
             return
         before = self._told
-        if self._take() and self._told is not before:
+        has_taken = self._take()
+        if self._is_news:  # `combine` has changed what it is made of: that is told next
+            self._told = before
+        elif has_taken and self._told is not before:
             self._subscribers.tell()
 
     def _take(self) -> bool:
         """Take the result of this moment as what was told; False if there is none, since `combine` raised."""
         try:
             self._told = self._read()
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             self._core.runtime.report(f"combine of {self!r} raised {type(error).__name__}", error)
             return False
         return True
@@ -238,17 +264,23 @@ class QueriesObserver(Generic[R]):
         if known is not None and self._is_made:
             return known[0]
         inputs = tuple(self._results)
+        self._is_made = True  # unless `combine` changes what it is made of
         if combine is None:
             value, record = cast("R", inputs), None
         else:
             record = Record(self._core.cache.ledger)
-            with recording(record):
-                value = combine(inputs)
+            try:
+                with recording(record):
+                    value = combine(inputs)
+            except BaseException:
+                self._is_made = False
+                raise
             if known is not None:
                 value = cast("R", share(known[0], value))
-        if record is None or not record.is_doomed:
+        if self._is_closed or (record is not None and record.is_doomed):
+            self._is_made = False
+        else:
             self._made.keep((value,), {} if record is None else record.names)
-            self._is_made = True
         return value
 
     # Placing the queries
@@ -262,26 +294,34 @@ class QueriesObserver(Generic[R]):
         for place in reversed(self._places):
             there.setdefault(freeze(place.options.key), []).append(place)
         places: list[_Place[Any]] = []
-        for at, options in enumerate(given):
-            same = there.get(freeze(options.key))
-            places.append(self._kept(same.pop(), at, options) if same else self._new(at, options))
-        for place in (place for places_left in there.values() for place in places_left):
-            place.leave()
-        self._places = places
-        if self._is_attached:
-            for place in places:
+        before: list[tuple[_Place[Any], Options[Any, Any]]] = []
+        try:
+            for options in given:
+                same = there.get(freeze(options.key))
+                place = same.pop() if same else _Place(self, options, QueryObserver(self._client, options))
+                places.append(place)
+                if options is not place.options:
+                    place.observer.set_options(options)
+                    before.append((place, place.options))
+                    place.options = options
+            for place in places if self._is_attached else ():
                 place.follow()
+            if self._is_closed:  # by a rule of an option, say
+                self._refuse_closed()
+        except BaseException:
+            for place, options in () if self._is_closed else before:
+                place.observer.set_options(options)
+                place.options = options
+            for place in places:
+                if place not in self._places:
+                    place.close()
+            raise
+        for place in (place for places_left in there.values() for place in places_left):
+            place.close()
+        for at, place in enumerate(places):
+            place.at = at
+        self._places = places
         self._gather()
-
-    def _kept(self, place: _Place[T], at: int, options: Options[Any, T]) -> _Place[T]:
-        place.at = at
-        if options is not place.options:
-            place.options = options
-            place.observer.set_options(options)
-        return place
-
-    def _new(self, at: int, options: Options[Any, T]) -> _Place[T]:
-        return _Place(self, at, options, QueryObserver(self._client, options))
 
     def _attach(self) -> None:
         if self._is_attached:
@@ -312,7 +352,7 @@ class QueriesObserver(Generic[R]):
         closing = self._subscribers.close()
         self._detach()
         for place in self._places:
-            place.observer.close()
+            place.close()
         self._results, self._told = [], UNSET
         self._made.drop()
         return closing
@@ -321,3 +361,8 @@ class QueriesObserver(Generic[R]):
         self._core.runtime.check()
         if self._is_closed:
             raise ObserverClosed(f"{self!r} was closed: make a new one")
+
+
+def _check_combine(combine: object) -> None:
+    if combine is not None and not callable(combine):
+        raise TypeError(f"combine is a callable of the tuple of results, not {combine!r}")

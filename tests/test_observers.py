@@ -8,8 +8,18 @@ import math
 
 import pytest
 
-from querykit import ClientClosed, ObserverClosed, QueriesObserver, QueryClient, query_options, use_identity
+from querykit import (
+    ClientClosed,
+    ObserverClosed,
+    QueriesObserver,
+    QueryClient,
+    QueryObserver,
+    WrongThread,
+    query_options,
+    use_identity,
+)
 from tests.fetches import settled
+from tests.observing import exceptions
 
 pytestmark = pytest.mark.virtual_time
 
@@ -424,6 +434,189 @@ class TestObserveMany:
             rest = asyncio.ensure_future(drain(results))
             await settled()
         await rest
+
+
+class TestWhatGoesWrong:
+    """What raises leaves everything as it was."""
+
+    def broken(self):
+        def initial():
+            raise LookupError("initial")
+
+        return option("d", initial_data=initial)
+
+    @pytest.mark.parametrize(
+        ("bad", "error"),
+        [
+            (lambda self: option("a", notify_on=["nothing"]), ValueError),
+            (lambda self: option("d", notify_on=["nothing"]), ValueError),
+            (lambda self: query_options(key("d"), lambda one, two: one), TypeError),
+            (lambda self: self.broken(), LookupError),
+            (lambda self: ("pods",), TypeError),
+        ],
+        ids=["a bad option of one that stays", "of a new one", "a bad function", "raising initial data", "no options"],
+    )
+    async def test_a_bad_query_among_others_changes_nothing(self, client, bad, error):
+        told = []
+        many = QueriesObserver(client, options_of("ab"), combine=data_of)
+        many.subscribe(told.append)
+        await settled()
+        told.clear()
+        observers, queries = many.observers, [option("b", enabled=False), option("c"), bad(self)]
+        with pytest.raises(error):
+            many.set_queries(queries, combine=len)
+        await settled()
+        assert (many.observers, many.result, told) == (observers, ["A", "B"], [])
+        assert [observer.enabled for observer in observers] == [True, True]
+        assert {query.key: len(query.observers) for query in client.cache if query.observers} == {
+            key("a"): 1,
+            key("b"): 1,
+        }
+        client.set_query_data(key("b"), 1)
+        assert told == [["A", 1]]
+
+    async def test_combine_of_a_wrong_type_changes_nothing(self, client):
+        many = QueriesObserver(client, options_of("ab"))
+        with pytest.raises(TypeError, match="combine"):
+            many.set_queries(options_of("c"), combine=1)
+        assert len(many.observers) == 2
+
+    @pytest.mark.parametrize("how", ["subscribe", "with"])
+    async def test_one_of_whose_queries_cannot_be_followed_follows_none(self, client, how):
+        many = QueriesObserver(client, options_of("ab"))
+        list(many.observers)[1].set_options(self.broken())
+        with pytest.raises(LookupError):
+            many.subscribe(print) if how == "subscribe" else many.__enter__()
+        assert not any(query.observers for query in client.cache)
+
+    async def test_S8_a_combine_that_raises_cancelled_error_is_reported_and_others_are_told(self, client, reported):
+        def combine(results):
+            if results[0].data == "bad":
+                raise asyncio.CancelledError
+
+        told = []
+        QueriesObserver(client, options_of("a"), combine=combine).subscribe(print)
+        QueryObserver(client, key("a")).subscribe(lambda result: told.append(result.data))
+        client.set_query_data(key("a"), "bad")
+        assert told[-1] == "bad"
+        assert exceptions(reported) == [asyncio.CancelledError]
+
+    async def test_it_is_closed_in_its_own_thread(self, client):
+        many = QueriesObserver(client, options_of("a"))
+        many.subscribe(print)
+        with pytest.raises(WrongThread):
+            await asyncio.to_thread(many.close)
+        assert client.cache.find(key("a")).is_active
+
+    async def test_a_closed_one_has_no_result(self, client):
+        for queries in (options_of("a"), []):
+            many = QueriesObserver(client, queries)
+            many.close()
+            with pytest.raises(ObserverClosed):
+                _ = many.result
+
+
+class TestFromInside:
+    """A subscriber or `combine` may do what it likes."""
+
+    async def test_a_combine_that_sets_other_queries_is_asked_again(self, client):
+        told = []
+
+        def combine(results):
+            if [result.data for result in results] == [1, "B"]:
+                many.set_queries(options_of("c"))
+            return data_of(results)
+
+        many = QueriesObserver(client, options_of("ab"), combine=combine)
+        many.subscribe(told.append)
+        await settled()
+        told.clear()
+        client.set_query_data(key("c"), "C")
+        client.set_query_data(key("a"), 1)
+        assert (told, many.result) == ([["C"]], ["C"])
+
+    async def test_a_combine_that_closes_its_observer_is_kept_by_nobody(self, client):
+        client.set_query_data(("rights",), "ada's", identity=A)
+
+        def combine(results):
+            if results[0].data == 1:
+                many.close()
+            return client.get_query_data(("rights",))
+
+        told = []
+        many = QueriesObserver(client, options_of("a"), combine=combine)
+        many.subscribe(told.append)
+        await settled()
+        told.clear()
+        client.set_query_data(key("a"), 1)
+        assert told == []
+        assert many._made.value is None
+        assert not client.cache.find(key("a")).is_active
+
+    @pytest.mark.parametrize("how", ["clear", "forget", "remove_queries"])
+    async def test_a_subscriber_that_empties_the_cache_sees_that_next(self, client, how):
+        told = []
+
+        def tell(results):
+            told.append(data_of(results))
+            if told[-1] == ["A", "B"]:
+                client.forget(A) if how == "forget" else getattr(client, how)()
+
+        many = QueriesObserver(client, options_of("ab", identity=A))
+        many.subscribe(tell)
+        await settled()
+        assert told[told.index(["A", "B"]) + 1] == [None, None] == data_of(many.result)
+
+    async def test_a_subscriber_that_closes_it_is_the_last_to_be_told(self, client):
+        told = []
+        many = QueriesObserver(client, options_of("ab"))
+        many.subscribe(lambda results: results[0].has_data and many.close())
+        many.subscribe(told.append)
+        await settled()
+        assert not any(results[0].has_data for results in told)
+        assert not any(query.observers for query in client.cache)
+
+    async def test_one_that_leaves_before_it_is_told_is_told_nothing(self, client):
+        told = []
+        many = QueriesObserver(client, options_of("a"))
+        undo = many.subscribe(told.append)
+        await settled()
+        told.clear()
+        with client.batch():
+            client.set_query_data(key("a"), 1)
+            QueryObserver(client, key("a")).subscribe(print)
+            client.core.cache.delivery.call(undo)
+        assert told in ([], [many.result])
+
+    async def test_a_rule_that_closes_it_while_queries_are_set_leaves_nobody_behind(self, client):
+        many = QueriesObserver(client, options_of("a"))
+        many.subscribe(print)
+        await settled()
+        with pytest.raises(ObserverClosed):
+            many.set_queries([option("a"), option("b", enabled=lambda query: bool(many.close()))])
+        assert not any(query.observers for query in client.cache)
+
+    async def test_within_a_block_the_last_subscriber_may_leave(self, client):
+        with QueriesObserver(client, options_of("a")) as many:
+            many.subscribe(print)()
+            assert client.cache.find(key("a")).is_active
+
+    async def test_S3_what_was_made_for_nobody_is_forgotten_too(self, client):
+        client.set_query_data(("rights",), "ada's", identity=A)
+        many = QueriesObserver(client, options_of("a"), combine=lambda results: client.get_query_data(("rights",)))
+        assert many.result == "ada's"
+        client.forget(A)
+        assert many.result is None
+
+    async def test_S6_queries_that_were_left_leave_nothing_behind(self, client):
+        client.set_query_data(key("a"), "ada's", identity=A)
+        many = QueriesObserver(client, [])
+        many.subscribe(print)
+        for _ in range(50):
+            many.set_queries([option("a").select(len)])
+            many.set_queries([])
+        gc.collect()
+        assert len(client.cache.ledger._holders[A]) == 1
 
 
 async def drain(results):
