@@ -77,7 +77,7 @@ class _Rule:
         self.name: Final = name
         self.key: Final = key
         self.options: Final = options
-        self.called: Final[str] = getattr(fn, "__qualname__", repr(fn))
+        self.called: Final[str] = getattr(fn, "__qualname__", type(fn).__qualname__)
         signature = inspect.signature(fn)
         parameters = list(signature.parameters.values())[of_instance:]
         self.signature: Final = signature.replace(parameters=parameters)

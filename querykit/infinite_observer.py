@@ -1,5 +1,6 @@
 """Observing an infinite query: whether there are more pages, and how to get them."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar, Final, NamedTuple, TypeAlias, TypeVar, Unpack, cast, overload
@@ -173,8 +174,12 @@ class InfiniteQueryObserver(QueryObserver[T]):
         given = as_infinite_options(key, fn, options)
         self._refuse_closed()
         call = self._core.call(given, UNSET, {})
-        self._paging = given.paging
-        self._set_call(call)
+        before, self._paging = self._paging, given.paging
+        try:
+            self._set_call(call)
+        except BaseException:
+            self._paging = before
+            raise
 
     @property
     def result(self) -> InfiniteQueryResult[T]:
@@ -305,7 +310,7 @@ class InfiniteQueryObserver(QueryObserver[T]):
         try:
             with recording(record):
                 return self._paging.param(checked_pages(data, key), direction) is not None
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             what = f"{_RULES[direction]} of {key!r}: {self._paging.rule(direction)!r}"
             self._core.runtime.report(f"{what} raised {type(error).__name__}", error)
             return None

@@ -1,5 +1,6 @@
 """Optimistic changes: what is seen is the base with the updaters of pending mutations applied, in their order."""
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -20,7 +21,7 @@ class Layer:
         confirmed: the epoch at which the mutation succeeded, or None: what was begun later shows its effect.
     """
 
-    __slots__ = ("confirmed", "record", "updater")
+    __slots__ = ("__weakref__", "confirmed", "record", "updater")
 
     def __init__(self, updater: Callable[[Any], Any], record: Record) -> None:
         self.updater = updater
@@ -110,7 +111,7 @@ class Layers:
         try:
             with recording(layer.record):
                 changed = layer.updater(data)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             self.discard(layer)
             self._report(f"{self._what} raised {type(error).__name__}", error)
             return data

@@ -15,7 +15,7 @@ from querykit.flight import Failure, Waited
 from querykit.identity import Identities, Record, recording
 from querykit.keys import FrozenKey, QueryKey, freeze, snapshot
 from querykit.mutation_options import MutationContext, ResolvedMutation, check_mutation_fn, keys, pairs
-from querykit.mutation_state import MutationState, MutationStatus
+from querykit.mutation_state import IDLE, MutationState, MutationStatus
 from querykit.optimistic import Changes
 from querykit.outcome import Outcome
 from querykit.query import Query
@@ -29,7 +29,7 @@ class Follower(Protocol):
     """Who observes a mutation, seen from below."""
 
     def changed(self) -> None:
-        """The mutation has changed, once or more often."""
+        """The mutation has changed: tell of it when that is due."""
         ...
 
     def ended(self, data: object, error: BaseException | None, variables: object, context: MutationContext) -> None:
@@ -148,7 +148,8 @@ class Mutation(Waited):
     def label(self) -> QueryKey:
         """What names it in an error: its key, or else its function."""
         fn = self.options.fn
-        return (getattr(fn, "__qualname__", repr(fn)),) if self.key is None else self.key
+        # Not its repr: what is bound to it may be secret.
+        return (getattr(fn, "__qualname__", type(fn).__qualname__),) if self.key is None else self.key
 
     @property
     def names(self) -> Identities:
@@ -182,7 +183,7 @@ class Mutation(Waited):
     def vanish(self, cause: Cause) -> None:
         """Hold nothing any more."""
         self.is_gone = True
-        self._state = MutationState()
+        self._state = IDLE
         if cause is Cause.FORGET:
             self._changes.withdraw(confirmed=True)
         self._cache.ledger.unindex(self.names, self)
@@ -202,10 +203,6 @@ class Mutation(Waited):
 
     def _tell_observer(self) -> None:
         if self.observer is not None:
-            self._cache.delivery.call(self._tell)
-
-    def _tell(self) -> None:
-        if self.observer is not None:
             self.observer.changed()
 
     def _tell_end(self, *ending: Any) -> None:
@@ -223,7 +220,7 @@ class Mutation(Waited):
         try:
             with recording(record):
                 changes = pairs(given(variables)) if callable(given) else cast("list[Any]", given)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             self._cache.report(f"optimistic of {self!r}: {given!r} raised {type(error).__name__}", error)
             return
         self._changes.show(changes, variables, record)
@@ -359,7 +356,7 @@ class Mutation(Waited):
             with self._cache.delivery, suppress(ClientClosed):
                 for key in wanted:
                     _ = self._cache.client.invalidate_queries(key)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             self._cache.report(f"invalidates of {self!r}: {given!r} raised {type(error).__name__}", error)
 
     # Ending

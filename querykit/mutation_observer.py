@@ -18,7 +18,7 @@ from querykit.mutation_options import (
     PlainMutationFn,
     checked,
 )
-from querykit.mutation_state import MutationState
+from querykit.mutation_state import IDLE, MutationState
 from querykit.outcome import Mutated
 from querykit.state import UNSET
 from querykit.subscribers import Subscriber, Subscribers
@@ -72,7 +72,7 @@ class MutationObserver(Generic[T, V]):
         self._options = self._mutations.options(fn, options)
         self._mutation: Mutation | None = None
         self._calls: dict[str, Callable[..., object] | None] = {}
-        self._is_held = self._is_closed = False
+        self._is_held = self._is_closed = self._is_news = False
         self._subscribers = Subscribers(client.core.runtime, self._read, "a mutation observer", self._left)
 
     def __repr__(self) -> str:
@@ -83,7 +83,7 @@ class MutationObserver(Generic[T, V]):
     @property
     def result(self) -> MutationState[T, V]:
         """The state of the latest mutation: the same object as long as nothing has changed."""
-        return MutationState() if self._mutation is None else self._mutation.state
+        return IDLE if self._mutation is None else self._mutation.state
 
     def subscribe(self, callback: Callable[[MutationState[T, V]], object]) -> Subscription:
         """Call `callback` with each new state from now on, plain or async; returns what undoes it.
@@ -132,7 +132,7 @@ class MutationObserver(Generic[T, V]):
         """Show no mutation any more; one that runs goes on."""
         self._refuse_closed()
         self._forget()
-        self._core.cache.delivery.call(self._subscribers.tell)
+        self.changed()
 
     @overload
     def set_options(self, fn: MutationSpec[T, V], **options: Unpack[MutationOptions]) -> None: ...
@@ -155,7 +155,11 @@ class MutationObserver(Generic[T, V]):
             self._mutation.set_options(self._options)
 
     def close(self) -> None:
-        """Let go of the mutation and the subscribers; a second time does nothing."""
+        """Let go of the mutation and the subscribers; a second time does nothing.
+
+        Raises:
+            WrongThread: this is not the client's thread or event loop.
+        """
         self._close()
 
     async def aclose(self) -> None:
@@ -177,7 +181,13 @@ class MutationObserver(Generic[T, V]):
     # What the mutation asks of who observes it
 
     def changed(self) -> None:
-        """The mutation has changed."""
+        """The mutation has changed: the subscribers are told once, whatever more may change before that."""
+        if not self._is_news:
+            self._is_news = True
+            self._core.cache.delivery.call(self._tell)
+
+    def _tell(self) -> None:
+        self._is_news = False
         self._subscribers.tell()
 
     def ended(self, data: object, error: BaseException | None, variables: object, context: MutationContext) -> None:
@@ -237,6 +247,7 @@ class MutationObserver(Generic[T, V]):
             self._leave(mutation)
 
     def _close(self) -> list[Subscriber[MutationState[T, V]]]:
+        self._core.runtime.check_thread()
         self._is_closed, self._is_held = True, False
         closing = self._subscribers.close()
         self._forget()

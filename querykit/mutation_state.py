@@ -1,6 +1,6 @@
 """What a mutation's state is."""
 
-from typing import Any, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 from msgspec import Struct
 
@@ -54,3 +54,7 @@ class MutationState(Struct, Generic[T, V], frozen=True, eq=False):
     def is_error(self) -> bool:
         """It has failed."""
         return self.status == "error"
+
+
+IDLE: Final[MutationState[Any, Any]] = MutationState()
+"""The state where there is no mutation."""

@@ -229,7 +229,8 @@ class MutationCache:
             mutation.begin(variables)
             mutation.show_changes(variables)
         if mutation.is_running:  # who was told has not closed the client
-            _ = self._runtime.spawn(mutation.run(variables), f"querykit mutation {mutation!r}", context)
+            task = self._runtime.spawn(mutation.run(variables), f"querykit mutation {mutation!r}", context)
+            mutation.task = None if task.done() else task  # whose context holds the record
         return mutation, outcome
 
     def resume(self, occasion: Occasion, then: Callable[[], None]) -> None:

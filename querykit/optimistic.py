@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from querykit.arity import required_parameters
 from querykit.cache import QueryCache
@@ -24,27 +25,28 @@ class Changes:
     def __init__(self, cache: QueryCache, entry: Callable[[QueryKey], Query]) -> None:
         self._cache = cache
         self._entry = entry
-        self._layers: list[tuple[Query, Layer]] = []
+        # A layer leaves with its entry's hold on it.
+        self._shown: WeakKeyDictionary[Layer, Query] = WeakKeyDictionary()
 
     def show(self, changes: Iterable[tuple[QueryKey, Callable[..., Any]]], variables: object, record: Record) -> None:
         """Let changes be seen at once."""
         for key, updater in changes:
             query, layer = self._entry(key), Layer(_of_data(updater, variables), record)
-            self._layers.append((query, layer))
+            self._shown[layer] = query
             query.overlay(layer)
 
     def confirm(self) -> None:
         """The mutation has succeeded: each change stays until data has come that was begun after that."""
         epoch = self._cache.ledger.tick()
         with self._cache.delivery:
-            for query, layer in self._layers:
+            for layer, query in tuple(self._shown.items()):
                 query.confirm(layer, epoch)
                 query.settle_down()
 
     def withdraw(self, *, confirmed: bool) -> None:
         """Take the changes back; those that were confirmed only if that is said."""
         with self._cache.delivery:
-            for query, layer in self._layers:
+            for layer, query in tuple(self._shown.items()):
                 if confirmed or layer.confirmed is None:
                     query.withdraw(layer)
                     query.settle_down()

@@ -86,6 +86,11 @@ class Gate:
         await settled()
 
 
+def cancelling(*arguments: object) -> Any:
+    """A rule that raises what only a task's canceller should."""
+    raise asyncio.CancelledError
+
+
 Act = Callable[[], Any]
 
 

@@ -21,7 +21,7 @@ from querykit import (
     skip,
     use_identity,
 )
-from tests.fetches import settled
+from tests.fetches import cancelling, settled
 from tests.pages import KEY, Book, editions, numbers
 
 pytestmark = pytest.mark.virtual_time
@@ -119,6 +119,13 @@ class TestResult:
             result = await results.observer.fetch_next_page()
             assert type(result.error) is ZeroDivisionError
             assert doing(result) == {"is_fetch_next_page_error"}
+
+    async def test_a_rule_that_raises_cancelled_error_is_reported_too(self):
+        told = []
+        client = QueryClient(report=lambda message, error: told.append(type(error)))
+        async with client, client.observe(Book().options(get_next_page_param=cancelling)) as results:
+            await settled()
+            assert (results.result.has_next_page, told) == (False, [asyncio.CancelledError])
 
     async def test_data_that_is_no_pages_is_reported_and_has_no_more(self):
         told = []
@@ -667,7 +674,10 @@ class TestOptions:
                 observer.set_options(KEY, Book())
             with pytest.raises(TypeError, match="no page function"):
                 InfiniteQueryObserver(client, KEY, initial_page_param=0)
+            with pytest.raises(ValueError, match="notify_on"):
+                observer.set_options(KEY, Book(), initial_page_param=0, notify_on=["no such field"])
             assert numbers((await observer.refetch()).data) == [0]
+            assert numbers((await observer.fetch_next_page()).data) == [0, 1]
 
 
 class TestIdentities:

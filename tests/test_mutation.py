@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import gc
 import weakref
 from collections.abc import AsyncIterator
@@ -23,7 +24,7 @@ from querykit import (
     WrongThread,
     mutation_options,
 )
-from tests.fetches import Gate, settled
+from tests.fetches import Gate, cancelling, settled
 
 pytestmark = pytest.mark.virtual_time
 
@@ -114,6 +115,15 @@ class TestItActsAtTheCall:
         await gate.answer("done")
         (mutation,) = client.mutations
         assert (mutation.state.status, mutation.state.data, mutation.state.has_data) == ("success", "done", True)
+
+    async def test_what_is_bound_to_its_function_is_in_no_repr_and_in_no_error(self, client):
+        begun = client.mutate(functools.partial(asyncio.sleep, 60, "secret"))
+        (mutation,) = client.mutations
+        assert repr(mutation) == "<Mutation ('partial',) pending>"
+        await client.aclose()
+        with pytest.raises(QueryCancelled) as raised:
+            await begun
+        assert "secret" not in str(raised.value)
 
     async def test_an_error_that_nobody_awaits_is_on_its_state_and_warns_nobody(self, client):
         client.mutate(refused)
@@ -589,8 +599,8 @@ class TestInvalidating:
 
     @pytest.mark.parametrize(
         "rule",
-        [lambda data, variables: 1 / 0, lambda data, variables: "pods", lambda data, variables: [None]],
-        ids=["raises", "string", "no key"],
+        [lambda data, variables: 1 / 0, cancelling, lambda data, variables: "pods", lambda data, variables: [None]],
+        ids=["raises", "raises CancelledError", "string", "no key"],
     )
     async def test_a_rule_that_raises_or_gives_no_keys_is_reported(self, client, reported, rule):
         assert await client.mutate(lambda: 1, invalidates=rule, key=KEY) == 1
@@ -698,6 +708,15 @@ class TestClosing:
         await settled()
         assert ran == []
 
+    async def test_from_inside_one_that_has_not_begun_to_run_it_is_left_to_end(self, client):
+        def changes(variables):
+            closing.append(asyncio.ensure_future(client.aclose()))
+            return []
+
+        closing = []
+        assert await client.mutate(lambda: "data", optimistic=changes) == "data"
+        await closing[0]
+
     async def test_from_inside_on_mutate_the_function_does_not_run(self, client):
         ran, gate = [], Gate()
 
@@ -756,8 +775,10 @@ class TestLeavingNothingBehind:
         gc.collect()  # the frames of an eager task hold those of its caller, in a circle
         assert seen() is None
 
-    async def test_no_record_lives_on_after_the_end(self, client):
-        await client.mutate(lambda: 1)
+    @pytest.mark.parametrize("fn", [lambda: 1, refused], ids=["success", "failure"])
+    async def test_no_record_lives_on_after_the_end(self, client, fn):
+        client.set_query_data(KEY, ["web"])
+        client.mutate(fn, optimistic=[(KEY, lambda data: [*data, "db"])])
         await settled()
         gc.collect()
         assert len(client.mutations) == 1

@@ -44,6 +44,7 @@ class TestResult:
         observer = MutationObserver(client, str.title)
         assert observer.result.is_idle
         assert observer.result.submitted_at is None
+        assert observer.result is observer.result
 
     async def test_subscribers_see_each_state_of_the_latest(self, client):
         seen = Seen()
@@ -302,6 +303,10 @@ class TestLife:
         observer = MutationObserver(client, str.title)
         with pytest.raises(WrongThread):
             await asyncio.to_thread(observer.mutate, "ada")
+        observer.subscribe(print)
+        with pytest.raises(WrongThread):
+            await asyncio.to_thread(observer.close)
+        await observer.mutate("bob")
 
     async def test_a_listener_may_close_the_client_before_it_runs(self, client):
         ran, closing = [], []
@@ -325,5 +330,7 @@ class TestLife:
             with client.batch():
                 observer.mutate("ada")
                 observer.mutate("bob")
+                observer.reset()
+                observer.mutate("eve")
             await settled()
-        assert seen[-1] == ("success", "Bob")
+        assert seen == [("pending", None), ("success", "Eve")]

@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 
 from querykit import Cause, QueryClient, QueryObserver, skip, use_identity
 from querykit.state import NO_DATA
-from tests.fetches import Gate, settled
+from tests.fetches import Gate, cancelling, settled
 
 pytestmark = pytest.mark.virtual_time
 
@@ -143,18 +143,29 @@ class TestSeeing:
         assert seen == [["web"]]
         await gate.answer(1)
 
-    async def test_an_updater_that_raises_is_reported_and_leaves_and_the_mutation_goes_on(self, client, reported):
+    @pytest.mark.parametrize(
+        ("updater", "error"), [(lambda data: 1 / 0, "ZeroDivisionError"), (lambda data: cancelling(), "CancelledError")]
+    )
+    async def test_an_updater_that_raises_is_reported_and_leaves_and_the_mutation_goes_on(
+        self, client, reported, updater, error
+    ):
         client.set_query_data(KEY, ["web"])
-        begun = client.mutate(lambda: "data", optimistic=[(KEY, lambda data: 1 / 0), (KEY, add("db"))])
+        begun = client.mutate(lambda: "data", optimistic=[(KEY, updater), (KEY, add("db"))])
         assert client.get_query_data(KEY) == ["web", "db"]
         assert await begun == "data"
         (context,) = reported.take()
-        assert context["message"] == "querykit: an optimistic updater of ('pods', 'prod') raised ZeroDivisionError"
+        assert context["message"] == f"querykit: an optimistic updater of ('pods', 'prod') raised {error}"
 
     @pytest.mark.parametrize(
         "rule",
-        [lambda variables: 1 / 0, lambda variables: "pods", lambda variables: [KEY], lambda variables: [(KEY, None)]],
-        ids=["raises", "string", "no pair", "no updater"],
+        [
+            lambda variables: 1 / 0,
+            cancelling,
+            lambda variables: "pods",
+            lambda variables: [KEY],
+            lambda variables: [(KEY, None)],
+        ],
+        ids=["raises", "raises CancelledError", "string", "no pair", "no updater"],
     )
     async def test_a_rule_that_raises_or_gives_no_changes_is_reported_and_the_mutation_goes_on(
         self, client, reported, rule
