@@ -209,7 +209,8 @@ class Ledger:
             for identity in identities:
                 self._memos.setdefault(identity, weakref.WeakSet()).add(memo)
             if len(self._memos) > self._prune_memos_at:
-                self._memos = {identity: memos for identity, memos in self._memos.items() if memos}
+                every = self._memos.items()
+                self._memos = {name: memos for name, memos in every if any(memo.uses(name) for memo in memos)}
                 self._prune_memos_at = max(64, 2 * len(self._memos))
 
     def index(self, identity: Hashable, holder: Holder) -> None:
