@@ -67,7 +67,11 @@ class Core:
 
     def _returned(self, occasion: Occasion) -> None:
         """Let paused mutations end before what they change is fetched again."""
-        self.mutations.resume(occasion, partial(self.cache.back, occasion))
+        self.mutations.resume(occasion, partial(self._look_again, occasion))
+
+    def _look_again(self, occasion: Occasion) -> None:
+        if self.presence.holds(occasion):  # nobody has left meanwhile
+            self.cache.back(occasion)
 
     def prepared(self, call: Call) -> tuple[Query, Source | None]:
         """Return the query of a call, made if need be, and with what to fetch it; raise before anything changes."""

@@ -104,6 +104,10 @@ class Presence:
         self._runtime = runtime
         self._waiting: dict[asyncio.Future[None], None] = {}
 
+    def holds(self, occasion: Occasion) -> bool:
+        """Whether what has come back is still there."""
+        return self.focus.is_focused if occasion == "focus" else self.online.is_online
+
     def permits(self, mode: NetworkMode, *, retrying: bool) -> bool:
         """Whether an attempt may be made now; a retry also waits for somebody to look."""
         return (mode == "always" or self.online.is_online) and (not retrying or self.focus.is_focused)

@@ -233,3 +233,113 @@ class TestComingBack:
                 came_back(client, name)
                 await settled()
             assert upstream.calls == 2
+
+
+class TestTheOrderOfComingBack:
+    """`returned`: paused mutations first, then what observers want, each query once."""
+
+    def mutate(self, client, order, seconds):
+        async def change(variables):
+            order.append("mutation")
+            await asyncio.sleep(seconds)
+            order.append("mutated")
+
+        return client.mutate(change, None)
+
+    def follow(self, client, order, **options):
+        async def fetch():
+            order.append("fetch")
+            await asyncio.sleep(0)
+
+        observer = QueryObserver(client, KEY, fetch, **options)
+        observer.subscribe(Results())
+        return observer
+
+    async def test_paused_mutations_end_before_what_is_stale_is_fetched_once(self):
+        async with QueryClient() as client:
+            order = []
+            self.follow(client, order)
+            await settled()
+            order.clear()
+            client.online.set(False)
+            first, second = self.mutate(client, order, 1), self.mutate(client, order, 2)
+            await settled()
+            client.online.set(True)
+            came_back(client, "focus")
+            await first
+            await second
+            await settled()
+            assert order == ["mutation", "mutation", "mutated", "mutated", "fetch"]
+
+    async def test_nothing_is_fetched_for_who_has_left_again_while_they_ended(self):
+        async with QueryClient() as client:
+            order = []
+            self.follow(client, order, refetch_on_reconnect=False)
+            await settled()
+            order.clear()
+            client.online.set(False)
+            mutation = self.mutate(client, order, 5)
+            await settled()
+            client.online.set(True)
+            came_back(client, "focus")
+            client.focus.set(False)
+            await mutation
+            await settled()
+            assert order == ["mutation", "mutated"]
+            client.focus.set(True)
+            await settled()
+            assert order == ["mutation", "mutated", "fetch"]
+
+    async def test_a_listener_that_switches_it_off_again_has_the_last_word(self):
+        async with QueryClient() as client:
+            heard = []
+
+            def listen(online):
+                heard.append(online)
+                if online:
+                    client.online.set(False)
+
+            client.online.subscribe(listen)
+            upstream = Upstream()
+            with QueryObserver(client, KEY, upstream) as observer:
+                await settled()
+                came_back(client, "online")
+                await settled()
+                assert (heard, client.online.is_online) == ([False, True, False], False)
+                assert not observer.result.is_fetching
+
+    @pytest.mark.parametrize("name", SWITCHES)
+    async def test_all_that_wait_go_on_at_once(self, name):
+        async with QueryClient() as client:
+            upstreams = [Upstream(failures=1) for _ in range(200)]
+            for n, upstream in enumerate(upstreams):
+                client.prefetch((n,), upstream, retry_delay=1)
+            await settled()
+            switch(client, name).set(False)
+            await asyncio.sleep(2)
+            assert len(client.core.presence._waiting) == 200
+            switch(client, name).set(True)
+            await settled()
+            assert {upstream.calls for upstream in upstreams} == {2}
+            assert client.core.presence._waiting == {}
+
+    async def test_a_listener_that_closes_the_client_ends_it_all(self):
+        client = QueryClient()
+        closing = []
+        client.online.subscribe(lambda online: closing.append(asyncio.ensure_future(client.aclose())))
+        upstream = Upstream()
+        QueryObserver(client, KEY, upstream).subscribe(Results())
+        await settled()
+        client.online.set(False)
+        await closing[0]
+        client.online.set(True)
+        await settled()
+        assert upstream.calls == 1
+
+
+async def test_initial_data_that_a_caller_gives_is_told_to_who_observes_already():
+    async with QueryClient() as client:
+        results = Results()
+        with QueryObserver(client, KEY).subscribe(results):
+            assert await client.query(KEY, Upstream(), initial_data="first", stale_time=9) == "first"
+        assert results.of("data") == ["first"]
