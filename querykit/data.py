@@ -1,6 +1,5 @@
 """The client's methods that read and write the data of the cache, and fetch nothing."""
 
-import inspect
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar, Unpack, overload
 
@@ -87,7 +86,7 @@ class DataMethods:
             identity: the identity the data belongs to, where it was carried out of the cache before (S3).
 
         Raises:
-            TypeError: the key is no tuple, or the value is a coroutine.
+            TypeError: the key is no tuple, or the value can be read only once, such as a coroutine.
             ValueError: `age` is negative.
 
         Example:
@@ -130,9 +129,6 @@ class DataMethods:
                 value = value(query.known(query.epoch_by(ledger.current(), ledger.epoch + 1)))
             ledger.spread(record.names)
             names = record.names
-        if inspect.iscoroutine(value):
-            value.close()
-            raise TypeError(f"a coroutine cannot be the data of {key!r}: await it first, and set what it returns")
         refuse_unusable(value, key)
         if value is skip or (written := ledger.written_by()) is None or ledger.dooms(names):
             return

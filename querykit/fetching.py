@@ -107,8 +107,11 @@ def refuse_unusable(value: object, key: QueryKey) -> None:
     """Raise for what a cache cannot hold: it can be read only once.
 
     Raises:
-        TypeError: `value` is an aiohttp response, or a generator.
+        TypeError: `value` is a coroutine, an aiohttp response, or a generator.
     """
+    if inspect.iscoroutine(value):
+        value.close()
+        raise TypeError(f"a coroutine cannot be the data of {key!r}: await it first, and set what it returns")
     if isinstance(value, aiohttp.ClientResponse):
         raise TypeError(
             f"an aiohttp ClientResponse cannot be the data of {key!r}: "

@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from querykit.fetching import refuse_unusable
 from querykit.identity import Identities, Record, merged, recording
+from querykit.keys import QueryKey
 from querykit.state import NO_DATA, skip
 
 __all__: list[str] = []
@@ -36,19 +38,20 @@ class Layer:
 class Layers:
     """The pending changes of one entry over its base, the data that was fetched or set.
 
-    A layer whose updater raises is reported with `what`, and leaves; one whose mutation is doomed leaves too.
+    A layer whose updater raises, or returns what is no data, is reported and leaves; one whose mutation is doomed
+    leaves too.
 
     Attributes:
         base: the data without the changes.
     """
 
-    __slots__ = ("_layers", "_report", "_what", "base")
+    __slots__ = ("_key", "_layers", "_report", "base")
 
-    def __init__(self, base: object, report: Report, what: str) -> None:
+    def __init__(self, base: object, report: Report, key: QueryKey) -> None:
         self.base = base
         self._layers: list[Layer] = []
         self._report = report
-        self._what = what
+        self._key = key
 
     def __bool__(self) -> bool:
         return bool(self._layers)
@@ -111,8 +114,9 @@ class Layers:
         try:
             with recording(layer.record):
                 changed = layer.updater(data)
+            refuse_unusable(changed, self._key)
         except (Exception, asyncio.CancelledError) as error:
             self.discard(layer)
-            self._report(f"{self._what} raised {type(error).__name__}", error)
+            self._report(f"an optimistic updater of {self._key!r} raised {type(error).__name__}", error)
             return data
         return data if changed is skip else changed

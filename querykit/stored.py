@@ -190,7 +190,7 @@ class StoredEntry(Entry):
     def overlay(self, layer: Layer) -> None:
         """Show the data with a mutation's change, until the layer is withdrawn or what it stands for has come."""
         if self.layers is None:
-            self.layers = Layers(self.data, self._owner.report, f"an optimistic updater of {self.key!r}")
+            self.layers = Layers(self.data, self._owner.report, self.key)
         self.layers.add(layer)
         self._owner.wakes(self)
         self._show(self.layers)

@@ -758,6 +758,12 @@ class TestBadInput:
         with pytest.raises(ValueError, match="max_entries"):
             QueryClient(max_entries=most)
 
+    async def test_an_async_function_gives_no_initial_data(self):
+        async with QueryClient() as client:
+            with pytest.raises(TypeError, match="a coroutine cannot be the data"):
+                await client.query(("k",), lambda: 1, initial_data=asyncio.Event().wait)
+            assert len(client.cache) == 0
+
     async def test_a_coroutine_is_no_data_whether_given_or_returned_by_an_updater(self):
         async def work(*_: object) -> int:
             return 1

@@ -144,7 +144,14 @@ class TestSeeing:
         await gate.answer(1)
 
     @pytest.mark.parametrize(
-        ("updater", "error"), [(lambda data: 1 / 0, "ZeroDivisionError"), (lambda data: cancelling(), "CancelledError")]
+        ("updater", "error"),
+        [
+            (lambda data: 1 / 0, "ZeroDivisionError"),
+            (lambda data: cancelling(), "CancelledError"),
+            (lambda data: refused(), "TypeError"),
+            (lambda data: (name for name in data), "TypeError"),
+        ],
+        ids=["raises", "raises CancelledError", "is async", "is a generator"],
     )
     async def test_an_updater_that_raises_is_reported_and_leaves_and_the_mutation_goes_on(
         self, client, reported, updater, error
