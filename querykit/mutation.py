@@ -105,7 +105,7 @@ class Mutation(Waited):
         self.observer: Follower | None = None
         self.is_gone = False
         self.task: asyncio.Task[Any] | None = None
-        self.is_paused = self.waits_for_presence = False
+        self.is_paused = self.waits_for_presence = self._is_revoked = False
         self._keeper = keeper
         self._cache = keeper.cache
         self._record: Record | None = record
@@ -183,6 +183,7 @@ class Mutation(Waited):
     def vanish(self, cause: Cause) -> None:
         """Hold nothing any more."""
         self.is_gone = True
+        self._is_revoked = cause is Cause.FORGET and self._state.submitted_at is not None
         self._state = IDLE
         if cause is Cause.FORGET:
             self._changes.withdraw(confirmed=True)
@@ -288,6 +289,8 @@ class Mutation(Waited):
 
     async def _attempt(self, variables: object, context: MutationContext) -> object:
         await self._permitted()
+        if self._is_revoked:  # it was called under a credential that is gone, and would use another
+            raise QueryCancelled(self.label, "forgotten", "mutation")
         fn = cast("Callable[..., object]", self.options.fn)
         arguments = (variables, context)[: check_mutation_fn(fn)]
         result = fn(*arguments)

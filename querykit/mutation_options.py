@@ -111,7 +111,8 @@ class MutationDefaults(MutationCallbacks, total=False):
         retry_on: error types that are retried besides the transient ones.
         network_mode: `"online"` runs only while `client.online` is; `"always"` does not ask.
         gc_time: for how many seconds a mutation that has ended stays in the mutation cache.
-        identity: the identity that it belongs to, where its function does not name it (S3).
+        identity: the identity that it belongs to, where its function does not name it, or may have to wait for
+            its turn or the network before it does: one that is forgotten while it waits is not run (S3).
         meta: anything that the function and the callbacks want to know.
     """
 

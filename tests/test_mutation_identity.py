@@ -67,6 +67,38 @@ class TestForgetting:
             await begun
         assert gate.calls == 1  # it is not retried
 
+    @pytest.mark.parametrize("why", ["its turn", "on_mutate", "the network", "a retry"])
+    async def test_S3_one_that_waits_for_something_does_not_run_with_the_credential_of_another(self, client, why):
+        first, ran = Gate(), []
+
+        async def fn(variables):
+            ran.append(variables)
+            raise ConnectionError
+
+        async def slow(variables, ctx):
+            await asyncio.sleep(5)
+
+        client.mutate(first, scope="s")
+        await settled()
+        client.online.set(why != "the network")
+        begun = client.mutate(
+            fn,
+            "ada's",
+            identity=A,
+            scope="s" if why == "its turn" else None,
+            on_mutate=slow if why == "on_mutate" else None,
+            retry=1,
+            retry_delay=5,
+        )
+        await settled()
+        ran.clear()
+        client.forget(A)
+        client.online.set(True)
+        await first.answer(1)
+        with pytest.raises(QueryCancelled, match="was forgotten"):
+            await begun
+        assert ran == []
+
     async def test_S3_its_further_writes_are_refused(self, client):
         gate = Gate()
 

@@ -324,13 +324,16 @@ class TestLife:
         assert ran == []
 
     async def test_in_a_batch_it_is_told_once(self, client):
-        seen = Seen()
-        observer = MutationObserver(client, str.title)
+        seen, gate = Seen(), Gate()
+        observer = MutationObserver(client, gate)
         with observer.subscribe(seen):
             with client.batch():
                 observer.mutate("ada")
                 observer.mutate("bob")
                 observer.reset()
                 observer.mutate("eve")
+                assert seen == []
+            assert seen == [("pending", None)]
             await settled()
+            await gate.answer("Eve")
         assert seen == [("pending", None), ("success", "Eve")]

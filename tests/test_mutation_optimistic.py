@@ -456,9 +456,9 @@ class TestIdentities:
         client.set_query_data(KEY, ["web"])
         gate = Gate()
         adding(client, gate, "db", identity="ada")
+        await settled()
         client.forget("ada")
         assert client.get_query_data(KEY) == ["web"]
-        await settled()
         await gate.answer(1)
         assert client.get_query_data(KEY) == ["web"]
 
