@@ -186,7 +186,7 @@ class Mutation(Waited):
         self._is_revoked = cause is Cause.FORGET and self._state.submitted_at is not None
         self._state = IDLE
         if cause is Cause.FORGET:
-            self._changes.withdraw(confirmed=True)
+            self._changes.withdraw()
         self._cache.ledger.unindex(self.names, self)
         self._keeper.drop(self, cause)
         self._tell_observer()
@@ -338,7 +338,7 @@ class Mutation(Waited):
     async def _fail(
         self, error: BaseException, variables: object, context: MutationContext, task: asyncio.Task[Any]
     ) -> None:
-        self._changes.withdraw(confirmed=False)
+        self._changes.withdraw()
         calls: list[tuple[str, tuple[object, ...]]] = [
             ("on_error", (error, variables, context)),
             ("on_settled", (None, error, variables, context)),
@@ -368,7 +368,7 @@ class Mutation(Waited):
         outcome, record = self.outcome, self._record
         if outcome is None or record is None:  # it was closed with its client
             return
-        self._changes.withdraw(confirmed=False)
+        self._changes.withdraw()
         with self._cache.delivery:
             self._cache.delivery.call(lambda: self._tell_end(data, error, variables, context))
             if error is None:

@@ -11,7 +11,7 @@ from querykit.cache import QueryCache
 from querykit.entry import Cause
 from querykit.errors import MissingMutationFunction
 from querykit.events import Listeners, Subscription
-from querykit.identity import Record, recording
+from querykit.identity import Record
 from querykit.keys import QueryKey, check_key, freeze, starts_with
 from querykit.mutation import Mutation
 from querykit.mutation_options import (
@@ -212,8 +212,7 @@ class MutationCache:
         record.take_on((ledger.written_by() or {}) if caller is None else caller.names)
         if options.identity is not UNSET:
             record.name(options.identity)
-        with recording(None):
-            context = copy_context()
+        context = copy_context()
         context.run(record.enter)
         with self.cache.delivery:
             self._running[mutation] = None
@@ -246,7 +245,6 @@ class MutationCache:
     def close(self, inside: Callable[[Mutation], bool]) -> list[Mutation]:
         """Let go of everything; return those that are left to end, since `inside` says so."""
         spared = [mutation for mutation in self._running if inside(mutation)]
-        self._after_resumed.clear()
         self._resting.clear()
         everything = {**self._all, **self._running}
         self._all.clear()

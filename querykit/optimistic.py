@@ -43,11 +43,11 @@ class Changes:
                 query.confirm(layer, epoch)
                 query.settle_down()
 
-    def withdraw(self, *, confirmed: bool) -> None:
-        """Take the changes back; those that were confirmed only if that is said."""
+    def withdraw(self) -> None:
+        """Take back the changes that were not confirmed."""
         with self._cache.delivery:
             for layer, query in tuple(self._shown.items()):
-                if confirmed or layer.confirmed is None:
+                if layer.confirmed is None:
                     query.withdraw(layer)
                     query.settle_down()
 

@@ -198,10 +198,8 @@ class StoredEntry(Entry):
     def withdraw(self, layer: Layer) -> None:
         """Take a change back: what else came meanwhile stays."""
         if self.layers is not None and layer in self.layers:
-            names = self.names
             self.layers.discard(layer)
             self._show(self.layers)
-            self._owner.ledger.unindex(names, self)
             self._fold()
 
     def confirm(self, layer: Layer, epoch: int) -> None:
@@ -247,8 +245,4 @@ class StoredEntry(Entry):
 
     def _seen(self, layers: Layers, *, sharing: bool = True) -> object:
         seen = layers.seen()
-        if sharing:
-            seen = share(self.data, seen)
-        if not layers:
-            self.layers = None
-        return seen
+        return share(self.data, seen) if sharing else seen

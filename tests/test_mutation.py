@@ -466,6 +466,23 @@ class TestPauses:
             (Cause.SUCCESS, False),
         ]
 
+    async def test_trap_21_a_retry_waits_until_somebody_looks(self, client):
+        calls = []
+
+        async def fn():
+            calls.append(1)
+            if len(calls) == 1:
+                raise ConnectionError
+            return "sent"
+
+        begun = client.mutate(fn, retry=1, retry_delay=5)
+        await settled()
+        client.focus.set(False)
+        await asyncio.sleep(10)
+        assert (len(calls), client.mutations.find().state.is_paused) == (1, True)
+        client.focus.set(True)
+        assert await begun == "sent"
+
     async def test_one_that_may_run_when_on_mutate_has_ended_is_not_paused(self, client):
         client.online.set(False)
         begun = client.mutate(lambda: 1, on_mutate=lambda v, ctx: client.online.set(True))
@@ -649,6 +666,22 @@ class TestCircles:
         with pytest.raises(QueryCycleError):
             await client.query(KEY, pods, retry=0)
 
+    async def test_who_waits_no_more_closes_no_circle(self, client):
+        async def outer():
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(1):
+                    await inner
+            await asyncio.sleep(5)
+            return "outer"
+
+        async def waiting():
+            await asyncio.sleep(2)
+            return await begun
+
+        inner = client.mutate(waiting)
+        begun = client.mutate(outer)
+        assert (await begun, await inner) == ("outer", "outer")
+
     async def test_what_outlives_its_mutation_may_wait_for_others(self, client):
         tasks = []
 
@@ -744,6 +777,18 @@ class TestClosing:
         await client.aclose()
         with pytest.raises(ClientClosed):
             client.mutate(lambda: 1)
+
+
+class TestInterrupting:
+    async def test_its_caller_learns_of_it_its_change_leaves_and_the_next_of_its_scope_runs(self, client):
+        client.set_query_data(KEY, ["web"])
+        begun = client.mutate(asyncio.sleep, 60, scope="s", optimistic=[(KEY, lambda data: [*data, "db"])])
+        following = client.mutate(lambda: "next", scope="s")
+        await settled()
+        next(task for task in asyncio.all_tasks() if "mutation" in task.get_name()).cancel()
+        with pytest.raises(QueryCancelled, match="interrupted"):
+            await begun
+        assert (client.get_query_data(KEY), await following) == (["web"], "next")
 
 
 class TestFromElsewhere:

@@ -160,6 +160,14 @@ class TestCollecting:
         gc.collect()
         assert seen() is None
 
+    async def test_one_that_was_cleared_away_is_held_by_nobody(self, client):
+        await client.mutate(lambda: 1)
+        seen = weakref.ref(client.mutations.find())
+        client.mutations.clear()
+        await settled()
+        gc.collect()
+        assert seen() is None
+
     async def test_there_are_at_most_max_entries_that_have_ended(self):
         async with QueryClient(max_entries=2) as client:
             events = []

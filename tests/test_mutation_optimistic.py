@@ -190,6 +190,17 @@ class TestFailing:
         assert client.get_query_data(KEY) == ["web"]
         assert not layers(client)
 
+    async def test_S7_an_entry_that_only_waited_for_it_is_collected(self, client):
+        gate = Gate()
+        begun = adding(client, gate, "db")
+        await asyncio.sleep(1000)
+        assert len(client.cache) == 1
+        await gate.answer(LookupError())
+        with pytest.raises(LookupError):
+            await begun
+        await asyncio.sleep(1000)
+        assert len(client.cache) == 0
+
     async def test_it_has_left_before_on_error(self, client):
         client.set_query_data(KEY, ["web"])
         seen = []
@@ -460,6 +471,13 @@ class TestIdentities:
         client.forget("ada")
         assert client.get_query_data(KEY) == ["web"]
         await gate.answer(1)
+        assert client.get_query_data(KEY) == ["web"]
+
+    async def test_S3_data_that_was_once_of_that_identity_and_is_no_more_stays(self, client):
+        client.set_query_data(KEY, ["ada's"], identity="ada")
+        adding(client, Gate(), "db", identity="ada")
+        client.set_query_data(KEY, ["web"])
+        client.forget("ada")
         assert client.get_query_data(KEY) == ["web"]
 
     async def test_S3_what_was_confirmed_makes_the_data_belong_to_it(self, client):
