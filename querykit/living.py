@@ -209,10 +209,10 @@ class LiveEntry(FetchedEntry):
 
     def _valued(self, run: Run, value: Any) -> Any:
         if callable(value):
-            base = self.base
+            base = self.known(self._owner.ledger.tick())
             if base is NO_DATA:
                 raise TypeError(f"the first value of the live query {self.key!r} is data, not the updater {value!r}")
-            run.record.take_on(self.identities)
+            run.record.take_on(self.names)
             with recording(run.record):
                 value = value(base)
         if inspect.isawaitable(value):
@@ -226,7 +226,7 @@ class LiveEntry(FetchedEntry):
         if run.record.began <= self.invalidated_epoch:
             self.valid_at = NEVER
         self._owner.changed(self, Cause.SUCCESS)
-        self._mind_live()
+        self.settle_down()
 
     def ran_out(self, run: Run) -> None:
         """The source has ended: it is started again, if anybody observes it."""
@@ -242,7 +242,7 @@ class LiveEntry(FetchedEntry):
                 self.add_identities(run.record.names)
                 self._reindex({})
             self._enter("retrying", error)
-            self._mind_live()
+            self.settle_down()
 
     def _end_run(self) -> None:
         if (run := self.run) is not None:

@@ -29,7 +29,7 @@ async def client():
 
 
 class TestWhoWantsIt:
-    @pytest.mark.parametrize("options", [{"fn": skip}, {"enabled": False}, {"fn": lambda: "plain"}], ids=str)
+    @pytest.mark.parametrize("options", [{"fn": skip}, {"enabled": False}, {"fn": lambda: "plain"}], ids=["skip", "disabled", "plain"])
     async def test_options_that_want_no_source_let_it_go_after_its_grace_time(self, client, options):
         watch = Watch("one")
         observer = observed(client, watch, grace=5)
@@ -299,6 +299,20 @@ class TestOptimisticChanges:
         observer.close()
         await asyncio.sleep(60)
         assert len(client.cache) == 0
+
+
+    @pytest.mark.parametrize("last", [["a", "mine"], ConnectionError()], ids=["a push", "its failure"])
+    async def test_S7_in_its_grace_time_what_settles_a_change_lets_the_entry_be_collected(self, client, last):
+        watch, gate = Watch(["a"]), asyncio.Queue()
+        observer = observed(client, watch, gc_time=1, grace=60)
+        await settled()
+        observer.close()
+        mutating = self.add(client, gate, "mine")
+        gate.put_nowait(None)
+        await mutating
+        await watch.push(last)
+        await asyncio.sleep(10)
+        assert (len(client.cache), watch.closed) == (0, 1)
 
 
 class TestWhatIsKept:
