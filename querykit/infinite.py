@@ -120,7 +120,6 @@ class _PagesOfOneFetch:
         self._paging = paging
         self._new = _NO_PAGES
         self._count = 0
-        self._chosen: list[int] | None = None
         self._again: dict[int, object] = {}
         self._fresh_for = math.inf
 
@@ -129,17 +128,12 @@ class _PagesOfOneFetch:
         old, direction = pages_of(context), context.direction
         if direction is not None and old.pages:
             data = await self._one_more(context, direction)
-        elif (chosen := self._chosen_of(old)) is not None:
+        elif (chosen := self._paging.chosen(old)) is not None:
             data = await self._some(context, chosen)
         else:
             data = await self._all(context)
         context.stale_time = None if self._fresh_for == math.inf else self._fresh_for
         return data
-
-    def _chosen_of(self, old: InfiniteData[Any, Any]) -> list[int] | None:
-        if self._chosen is None:
-            self._chosen = self._paging.chosen(old)
-        return self._chosen
 
     async def _one_more(self, context: QueryContext[Any], direction: Direction) -> InfiniteData[Any, Any]:
         param = self._paging.param(pages_of(context), direction)

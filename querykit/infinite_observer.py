@@ -305,8 +305,6 @@ class InfiniteQueryObserver(QueryObserver[T]):
         return more
 
     def _has(self, record: Record, key: QueryKey, data: object, direction: Direction) -> bool | None:
-        if record.is_doomed:
-            return False
         try:
             with recording(record):
                 return self._paging.param(checked_pages(data, key), direction) is not None

@@ -192,7 +192,7 @@ class MutationObserver(Generic[T, V]):
 
     def ended(self, data: object, error: BaseException | None, variables: object, context: MutationContext) -> None:
         """The mutation has ended: call what was given for it alone."""
-        calls, self._calls = self._calls, {}
+        calls = self._calls
         if error is None:
             self._call(calls.get("on_success"), data, variables, context)
         else:
@@ -229,7 +229,7 @@ class MutationObserver(Generic[T, V]):
 
     def _attach(self) -> None:
         mutation = self._mutation
-        if mutation is not None and not mutation.is_gone:
+        if mutation is not None:
             mutation.observer = self
             self._mutations.wake(mutation)
 

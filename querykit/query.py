@@ -185,8 +185,7 @@ class Query(LiveEntry):
         if waits(record, flight) is not None:
             return None
         self._owner.park(self, frozenset())
-        joins = join and flight is not None and flight.source.portion == source.portion
-        after = flight.began - 1 if joins and flight is not None else self._owner.ledger.tick()
+        after = flight.began - 1 if join and flight is not None else self._owner.ledger.tick()
         waiter = self._wait(after, held=True)
         waiter.source = source
         if flight is None:

@@ -122,7 +122,7 @@ class TestFetching:
                 await client.infinite_query(KEY, lambda ctx: (n for n in "ab"), initial_page_param=0)
 
     async def test_freshness_by_http_is_that_of_the_page_that_is_fresh_for_the_shortest_time(self):
-        ages = {0: 30.0, 1: 10.0, 2: None}
+        ages = {0: 30.0, 1: 10.0, 2: 20.0, 3: None}
 
         async def page(ctx: QueryContext[Any]) -> int:
             ctx.stale_time = ages[ctx.page_param]
@@ -130,7 +130,7 @@ class TestFetching:
             return ctx.page_param
 
         async with QueryClient() as client:
-            for pages, learned in (1, 30.0), (2, 10.0), (3, 0.0):
+            for pages, learned in (1, 30.0), (2, 10.0), (3, 10.0), (4, 0.0):
                 await client.infinite_query(
                     (pages,), page, initial_page_param=0, get_next_page_param=lambda page, data: page + 1, pages=pages
                 )

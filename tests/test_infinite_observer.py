@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -249,7 +252,9 @@ class TestOneMore:
             result = await results.observer.fetch_next_page()
             assert (numbers(result.data), book.asked) == ([0], [0])
             client.set_query_data(KEY, InfiniteData((), ()))
-            assert numbers((await results.observer.fetch_previous_page()).data) == [0]
+            first, second = results.observer.fetch_previous_page(), results.observer.fetch_next_page()
+            assert numbers((await first).data) == numbers((await second).data) == [0]
+            assert (book.asked, book.cancelled) == ([0, 0], 0)
 
     async def test_the_same_page_is_fetched_once_for_all_who_ask(self):
         book = Book()
@@ -732,3 +737,40 @@ class TestIdentities:
             async with client.observe(self.options(rule=rule)) as results:
                 await settled()
                 assert (results.result.data, results.result.has_next_page) == (None, False)
+
+    async def test_S3_nor_does_one_that_forgets_what_it_used_elsewhere(self):
+        async with QueryClient() as client:
+
+            def rule(page: int, data: Any) -> int:
+                use_identity("elsewhere")
+                client.forget("elsewhere")
+                return 1
+
+            observer = InfiniteQueryObserver(client, self.options(rule=rule))
+            with observer:
+                await settled()
+                result = observer.result
+                assert (result.data.pages, result.has_next_page) == ((0,), False)
+
+    @pytest.mark.parametrize("how", ["cleared", "forgotten"])
+    async def test_S3_pages_that_are_gone_are_held_by_no_observer(self, how):
+        class Page(list[int]):
+            pass
+
+        async with QueryClient() as client:
+            options = infinite_query_options(
+                KEY,
+                lambda ctx: Page([ctx.page_param]),
+                initial_page_param=0,
+                get_next_page_param=lambda page, data: 1,
+                identity="me",
+            )
+            await client.infinite_query(options)
+            observer = InfiniteQueryObserver(client, replace(options, fn=skip))
+            undo = observer.subscribe(lambda result: None) if how == "cleared" else None
+            page = weakref.ref(observer.result.data.pages[0])
+            client.clear() if how == "cleared" else client.forget("me")
+            await settled()
+            gc.collect()
+            assert page() is None
+            del undo

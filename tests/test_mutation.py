@@ -546,6 +546,18 @@ class TestPauses:
             await gate.answer("done", 2)
             assert order == ["pods", "mutation", "mutation", "mutation", "pods"]
 
+    async def test_queries_do_not_wait_for_what_stays_paused(self, client):
+        calls = []
+
+        with QueryObserver(client, KEY, lambda: calls.append(1), network_mode="always"):
+            client.online.set(False)
+            client.mutate(lambda: 1)
+            await settled()
+            client.focus.set(False)
+            client.focus.set(True)
+            await settled()
+            assert len(calls) == 2
+
     async def test_queries_do_not_wait_for_what_was_not_paused_by_the_network(self, client):
         calls = []
 

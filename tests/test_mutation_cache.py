@@ -195,6 +195,7 @@ class TestCollecting:
         assert len(client.mutations) == 0
         assert len(client.cache.ledger.living) == 0
         assert client.cache.ledger._holders == {}
+        assert client.mutations._scopes == {}
 
 
 class TestOptions:
