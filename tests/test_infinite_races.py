@@ -100,6 +100,7 @@ class TestWhileAPageIsFetched:
             await settled()
             assert numbers((await pending).data) == [5]
             assert (editions(observer.result.data), observer.result.is_fetching) == ([2], False)
+            assert (book.asked[-1], book.asked.count(5)) == (5, 1)
 
     async def test_S2_cancelling_leaves_the_pages_as_they_are(self, place, turn):
         book = Book()

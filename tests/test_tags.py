@@ -271,6 +271,7 @@ async def test_S3_a_rule_that_takes_its_own_data_away_gives_none(client, how):
     client.set_query_data(KEY, ["web"], identity=A)
     async with client.observe(KEY, Gate(), tags=rule, stale_time=99):
         assert tags_of(client) == ({"db"} if how == "set" else set())
+        assert set(names_of(client, KEY)) == ({A} if how == "set" else set())
 
 
 # Identities
