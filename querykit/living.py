@@ -289,6 +289,8 @@ class LiveEntry(FetchedEntry):
         elif self.flight is None and self._is_wanted:
             longest = min(BASE_DELAY * 2 ** min(self._failures, 10), MAX_DELAY)
             has_failed = self._failures > 0 or self.error is not None
+            if has_failed and self._phase != "retrying":  # its fetch has, before it could begin
+                self._enter("retrying", self.error)
             self._remind(self._owner.jitter(longest) if has_failed else 0.0, self._run_again)
         elif self.flight is None:
             self._stop()
@@ -347,7 +349,8 @@ class LiveEntry(FetchedEntry):
         self, data: object, epoch: int, identities: Identities, *, age: float = 0.0, sharing: bool = True
     ) -> None:
         super()._store(data, epoch, identities, age=age, sharing=sharing)
-        if self.is_live and self.valid_at != NEVER:
+        run = self.run
+        if run is not None and run.is_connected and run.record.began > self.invalidated_epoch:
             self.valid_at = math.inf  # what changes it is told at once
 
     def _blank(self, epoch: int | None = None) -> None:

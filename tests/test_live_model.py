@@ -188,6 +188,7 @@ class LiveModel(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1, 6, 40, 400]))
     def wait(self, seconds):
         self.run(asyncio.sleep(seconds))
+        self.run(settled())
 
     # What must hold
 

@@ -11,6 +11,7 @@ from querykit import (
     QueryCancelled,
     QueryClient,
     QueryObserver,
+    QueryTimeout,
     live,
     skip,
     use_identity,
@@ -29,7 +30,9 @@ async def client():
 
 
 class TestWhoWantsIt:
-    @pytest.mark.parametrize("options", [{"fn": skip}, {"enabled": False}, {"fn": lambda: "plain"}], ids=["skip", "disabled", "plain"])
+    @pytest.mark.parametrize(
+        "options", [{"fn": skip}, {"enabled": False}, {"fn": lambda: "plain"}], ids=["skip", "disabled", "plain"]
+    )
     async def test_options_that_want_no_source_let_it_go_after_its_grace_time(self, client, options):
         watch = Watch("one")
         observer = observed(client, watch, grace=5)
@@ -172,6 +175,33 @@ class TestWhoWantsIt:
 
 
 class TestConnecting:
+    async def test_S2_one_that_was_begun_after_an_invalidation_is_fresh_though_its_fetch_waited_before_it(self, client):
+        client.online.set(False)
+        observer = observed(client, Watch("one"))
+        await settled()
+        client.invalidate_queries(KEY, refetch_type="none")
+        client.online.set(True)
+        await settled()
+        result = observer.result
+        assert (result.data, result.live.phase, result.is_stale, result.is_invalidated) == ("one", "live", False, False)
+
+    async def test_S2_what_is_set_while_the_source_is_out_of_date_is_as_old_as_it_is_said_to_be(self, client):
+        watch = Watch("one")
+        observer = observed(client, watch, stale_time=3)
+        await settled()
+        client.invalidate_queries(KEY, refetch_type="none")
+        client.set_query_data(KEY, "by hand", age=2)
+        assert (observer.result.live.phase, observer.result.is_stale) == ("stale", False)
+        await asyncio.sleep(1)
+        assert observer.result.is_stale
+
+    async def test_a_fetch_that_fails_before_its_source_has_begun_is_told_as_retrying(self, client):
+        client.online.set(False)
+        observer = observed(client, Watch("one"), timeout=1)
+        await asyncio.sleep(1.5)
+        result = observer.result
+        assert (result.live.phase, type(result.live.error), result.fetch_status) == ("retrying", QueryTimeout, "idle")
+
     async def test_S1_a_function_that_was_doomed_opens_no_source(self, client):
         watch = Watch("one")
 
@@ -299,7 +329,6 @@ class TestOptimisticChanges:
         observer.close()
         await asyncio.sleep(60)
         assert len(client.cache) == 0
-
 
     @pytest.mark.parametrize("last", [["a", "mine"], ConnectionError()], ids=["a push", "its failure"])
     async def test_S7_in_its_grace_time_what_settles_a_change_lets_the_entry_be_collected(self, client, last):
