@@ -35,7 +35,7 @@ async def main() -> None:
         await client.mutate(
             create_pod,
             "web-3",
-            optimistic=[(pods.key, lambda data, name: [*data, name])],  # seen at once, undone if it fails
+            optimistic=[(pods.key, lambda data, name: sorted({*data, name}))],  # seen at once, undone if it fails
             invalidates=[("pods",)],  # then all keys that begin so are asked for anew
         )
         print("created")

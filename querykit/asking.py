@@ -253,9 +253,10 @@ class AskingMethods:
         Example:
             >>> import asyncio
             >>> from querykit.client import QueryClient
+            >>> from functools import partial
             >>> from querykit.options import query_options
             >>> async def main() -> None:
-            ...     names = [query_options((name,), lambda name=name: name.upper()) for name in "ab"]
+            ...     names = [query_options((name,), partial(str.upper, name)) for name in "ab"]
             ...     joined = lambda results: "".join(each.data or "?" for each in results)
             ...     async with QueryClient() as client, client.observe_many(names, combine=joined) as words:
             ...         async for word in words:
@@ -292,7 +293,7 @@ class AskingMethods:
 
         Raises:
             QueryTimeout: no such result came in time.
-            ObserverClosed: the client was closed meanwhile.
+            ClientClosed: the client was closed meanwhile.
             Exception: what `predicate` raised.
 
         Example:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Collection, Hashable, Mapping
 from datetime import timedelta
+from difflib import get_close_matches
 from typing import Any, Literal, TypeAlias, cast
 
 from querykit.retry import DelayRule, RetryRule
@@ -165,3 +166,13 @@ def news(value: object, name: str) -> frozenset[str] | Callable[[Any, Any], bool
 def or_rule(check: Callable[[object, str], object]) -> Callable[[object, str], object]:
     """Return a check that lets callables through: what one returns is checked when it is called."""
     return lambda value, name: value if callable(value) else check(value, name)
+
+
+def hint(name: str, known: Collection[str]) -> str:
+    """Return what to write instead of an option that there is not."""
+    if name == "select":
+        return "write query_options(key, fn).select(f)"
+    if name in {"initial_page_param", "get_next_page_param", "get_previous_page_param", "max_pages", "pages"}:
+        return "write infinite_query_options(...), or client.infinite_query(...)"
+    close = get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"

@@ -24,6 +24,7 @@ from querykit.options import DefaultOptions, QueryDefaults
 from querykit.paging import PagingMethods
 from querykit.pending import Pending
 from querykit.portal import Portal
+from querykit.presence import FocusManager, OnlineManager
 from querykit.query import Query
 from querykit.retry import full_jitter
 from querykit.runtime import Life, Runtime
@@ -99,14 +100,22 @@ class QueryClient(PagingMethods, CachedMethods, MutatingMethods):
         self.core = Core(self, runtime, SignalRelay(self), default_options, mutation_callbacks, max_entries)
         self.cache = self.core.cache
         self.mutations = self.core.mutations
-        self.focus = self.core.presence.focus
-        self.online = self.core.presence.online
         self.portal = Portal(runtime)
         self._entries = self.cache.entries
         self._now = runtime.now
 
     def __repr__(self) -> str:
         return f"<QueryClient of {len(self.cache)} queries, {self.core.runtime.life.name.lower()}>"
+
+    @property
+    def focus(self) -> FocusManager:
+        """Whether anybody looks: `client.focus.set(False)`."""
+        return self.core.presence.focus
+
+    @property
+    def online(self) -> OnlineManager:
+        """Whether the network is there: `client.online.set(False)`."""
+        return self.core.presence.online
 
     def set_query_defaults(self, prefix: QueryKey, **options: Unpack[QueryDefaults]) -> None:
         """Set default options for the keys that begin with `prefix`; later matches win over earlier ones.

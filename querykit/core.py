@@ -106,3 +106,15 @@ class HasCore(Protocol):
     def core(self) -> Core:
         """Its parts."""
         ...
+
+
+def core_of(client: HasCore) -> Core:
+    """Return the parts of the client that an observer was given.
+
+    Raises:
+        TypeError: it was given anything else.
+    """
+    core: object = getattr(client, "core", None)
+    if not isinstance(core, Core):
+        raise TypeError(f"an observer's first argument is a QueryClient, not {client!r}")
+    return core

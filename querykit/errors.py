@@ -63,15 +63,18 @@ class QueryCancelled(QuerykitError):
 
 
 class QueryTimeout(QuerykitError, TimeoutError):
-    """A fetch, its retries included, took longer than the query's `timeout` seconds."""
+    """A fetch, its retries included, took longer than the query's `timeout` seconds; or a wait for a result did."""
 
-    def __init__(self, key: tuple[object, ...], timeout: float) -> None:
-        super().__init__(key, timeout)
+    def __init__(
+        self, key: tuple[object, ...], timeout: float, what: str = "the fetch of {key!r} has not ended"
+    ) -> None:
+        super().__init__(key, timeout, what)
         self.key = key
         self.timeout = timeout
+        self._what = what
 
     def __str__(self) -> str:
-        return f"the fetch of {self.key!r} took longer than its timeout of {self.timeout:g} s"
+        return f"{self._what.format(key=self.key)} within its timeout of {self.timeout:g} s"
 
 
 class QueryCycleError(QuerykitError, RuntimeError):

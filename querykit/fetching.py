@@ -118,4 +118,7 @@ def refuse_unusable(value: object, key: QueryKey) -> None:
             "return, or set, what you read from it, such as `await response.json()`"
         )
     if inspect.isasyncgen(value) or inspect.isgenerator(value):
-        raise TypeError(f"a generator cannot be the data of {key!r}, since it can be read only once: make a list of it")
+        raise TypeError(
+            f"a generator cannot be the data of {key!r}, since it can be read only once: "
+            "make a list of it, or a query function by `streamed` or `live`"
+        )

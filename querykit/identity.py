@@ -250,7 +250,10 @@ def use_identity(identity: Hashable) -> None:
         ...     use_identity(("cluster", "prod"))
         ...     return "ada"
     """
-    hash(identity)
+    try:
+        hash(identity)
+    except TypeError:
+        raise TypeError(f"an identity is a hashable value such as ('cluster', name), not {identity!r}") from None
     record = _record.get()
     if record is not None:
         record.name(identity)

@@ -57,6 +57,8 @@ def check_key(key: object, what: str = "query key") -> QueryKey:
         raise TypeError(f"a {what} is a tuple, not a list: write tuple({key!r})")
     if key is None:
         raise TypeError(f"a {what} is a tuple, not None: leave the argument out to mean every key")
+    if isinstance(getattr(key, "key", None), tuple):
+        raise TypeError(f"a {what} is a tuple, not {type(key).__name__}: write its .key")
     raise TypeError(f"a {what} is a tuple such as ('pods', cluster), not {type(key).__name__}")
 
 

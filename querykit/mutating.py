@@ -53,7 +53,7 @@ class MutatingMethods:
         Args:
             fn: async or plain; takes no argument, or the variables, or the variables and a `MutationContext`;
                 or what `mutation_options` returns. Without it the default for the mutation's key is used.
-            variables: what it is about.
+            variables: what it is about; None if left out.
             options: see `MutationOptions`.
 
         Returns:

@@ -6,7 +6,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, Unpack, overload
 
-from querykit.core import HasCore
+from querykit.core import HasCore, core_of
 from querykit.errors import ObserverClosed
 from querykit.events import Subscription
 from querykit.mutation import Mutation
@@ -67,13 +67,13 @@ class MutationObserver(Generic[T, V]):
     @overload
     def __init__(self: "MutationObserver[Any, Any]", client: HasCore, **options: Unpack[MutationOptions]) -> None: ...
     def __init__(self, client: HasCore, fn: Any = UNSET, **options: Any) -> None:
-        self._core = client.core
-        self._mutations = client.core.mutations
+        self._core = core_of(client)
+        self._mutations = self._core.mutations
         self._options = self._mutations.options(fn, options)
         self._mutation: Mutation | None = None
         self._calls: dict[str, Callable[..., object] | None] = {}
         self._is_held = self._is_closed = self._is_news = False
-        self._subscribers = Subscribers(client.core.runtime, self._read, "a mutation observer", self._left)
+        self._subscribers = Subscribers(self._core.runtime, self._read, "a mutation observer", self._left)
 
     def __repr__(self) -> str:
         return f"<MutationObserver of {self._options.key!r}, {len(self._subscribers)} subscribers>"

@@ -8,8 +8,8 @@ from typing import Any, Self, TypeVar, Unpack, overload
 
 from querykit.checks import Seconds, optional_seconds
 from querykit.context import AsyncFn, PlainFn
-from querykit.core import HasCore
-from querykit.errors import ObserverClosed, QueryTimeout
+from querykit.core import HasCore, core_of
+from querykit.errors import ClientClosed, ObserverClosed, QueryTimeout
 from querykit.events import Subscription
 from querykit.flight import Waiter
 from querykit.follower import Follower
@@ -18,6 +18,7 @@ from querykit.options import ObserverOptions, Options
 from querykit.pending import Begun, Pending
 from querykit.query import Query
 from querykit.result import QueryResult
+from querykit.runtime import Life
 from querykit.state import UNSET, Skip, skip
 
 __all__ = ["QueryObserver", "Refetched", "keep_previous_data"]
@@ -89,7 +90,8 @@ class QueryObserver(Follower[T]):
         self, client: HasCore, key: QueryKey, fn: PlainFn[T] | Skip, **options: Unpack[ObserverOptions]
     ) -> None: ...
     def __init__(self, client: HasCore, key: Any, fn: Any = UNSET, **options: Any) -> None:
-        super().__init__(client.core, client.core.call(key, fn, options))
+        core = core_of(client)
+        super().__init__(core, core.call(key, fn, options))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._call.key!r}, {len(self._subscribers)} subscribers>"
@@ -206,7 +208,8 @@ class QueryObserver(Follower[T]):
 
         Raises:
             QueryTimeout: no such result came in time.
-            ObserverClosed: the observer or its client was closed meanwhile.
+            ObserverClosed: the observer was closed meanwhile.
+            ClientClosed: the client was.
             Exception: what `predicate` raised.
         """
         limit = optional_seconds(timeout, "timeout")
@@ -223,7 +226,8 @@ class QueryObserver(Follower[T]):
 
         def closed() -> None:
             if not found.done():
-                found.set_exception(ObserverClosed(f"{self!r} was closed while it was waited for"))
+                kind = ClientClosed if self._core.runtime.life is Life.CLOSED else ObserverClosed
+                found.set_exception(kind(f"what observes {self._call.key!r} was closed while it was waited for"))
 
         with self.follow(look, closed, hears_all=True):
             look(self.result)
@@ -233,7 +237,8 @@ class QueryObserver(Follower[T]):
             except TimeoutError:
                 if found.done() and not found.cancelled():
                     raise
-                raise QueryTimeout(self._call.key, limit or 0.0) from None
+                what = f"no result of {{key!r}} was as wanted, but {self.result.status} at last,"
+                raise QueryTimeout(self._call.key, limit or 0.0, what) from None
             finally:
                 if not found.cancel() and not found.cancelled():
                     found.exception()  # taken, even if this was cancelled at that very moment

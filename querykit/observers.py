@@ -6,7 +6,7 @@ from operator import is_not
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar, cast, overload
 
-from querykit.core import HasCore
+from querykit.core import HasCore, core_of
 from querykit.errors import ObserverClosed
 from querykit.events import Subscription
 from querykit.identity import Record, recording
@@ -102,7 +102,7 @@ class QueriesObserver(Generic[R]):
         self, client: HasCore, queries: Iterable[Options[Any, Any]], *, combine: Callable[[Any], Any] | None = None
     ) -> None:
         _check_combine(combine)
-        core = client.core
+        core = core_of(client)
         self._client = client
         self._core: Final = core
         self._combine: Combine[R] | None = combine

@@ -12,6 +12,7 @@ from querykit.checks import (
     error_types,
     flag,
     hashable,
+    hint,
     interval,
     mapping,
     network_mode,
@@ -76,7 +77,8 @@ class QueryOptions(CachedOptions, total=False):
         retry_on: error types that are retried besides the transient ones.
         timeout: for the whole fetch with its retries; None for none.
         error_time: for how long a failure is answered from the cache, instead of calling again.
-        stale_if_error: a caller whose refresh failed gets old data up to this age instead of the error.
+        stale_if_error: a caller whose refresh failed gets old data up to this age instead of the error, invalidated
+            or not.
         network_mode: `"online"` fetches only while `client.online` is; `"always"` does not ask.
         initial_data: what the entry has from its beginning, or a callable that returns it.
         initial_data_age: how old the initial data is.
@@ -235,7 +237,7 @@ def check_names(options: Iterable[str]) -> None:
     """Raise a TypeError for a name that is no query option."""
     for name in options:
         if name not in _CHECKS:
-            raise TypeError(f"unknown query option {name!r}; there are {', '.join(_CHECKS)}")
+            raise TypeError(f"unknown query option {name!r}; {hint(name, _CHECKS)}")
 
 
 def check_fn(fn: object) -> None:
@@ -253,7 +255,7 @@ def part_of(given: object, name: str) -> Mapping[str, Any]:
     parts = mapping({} if given is None else given, "default_options")
     if unknown := parts.keys() - DefaultOptions.__annotations__.keys():
         known = ", ".join(map(repr, DefaultOptions.__annotations__))
-        raise TypeError(f"default_options has the parts {known}, not {sorted(map(repr, unknown))}")
+        raise TypeError(f"default_options has the parts {known}, not {', '.join(sorted(map(repr, unknown)))}")
     return mapping(parts.get(name, {}), f"default_options[{name!r}]")
 
 

@@ -51,7 +51,7 @@ class Switch:
 
 
 class FocusManager(Switch):
-    """Whether anybody looks: `client.focus`. While nobody does, intervals and retries wait.
+    """Whether anybody looks: `client.focus`. While nobody does, intervals and retries wait, those of calls too.
 
     Example:
         >>> from querykit.client import QueryClient

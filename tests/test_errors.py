@@ -65,7 +65,7 @@ def test_the_tree_at_the_top_of_the_file_is_the_tree_of_the_classes():
     [
         (QueryCancelled(("me",)), "the fetch of ('me',) was cancelled while it was waited for"),
         (QueryCancelled(("me",), "removed"), "the fetch of ('me',) was removed while it was waited for"),
-        (QueryTimeout(("me",), 2.5), "the fetch of ('me',) took longer than its timeout of 2.5 s"),
+        (QueryTimeout(("me",), 2.5), "the fetch of ('me',) has not ended within its timeout of 2.5 s"),
         (QueryCycleError([("a",), ("b",), ("a",)]), "wait for each other forever: ('a',) → ('b',) → ('a',)"),
         (ApiError("Not Found - no such pod", status=404), "Not Found - no such pod"),
     ],

@@ -55,13 +55,13 @@ class TestNaming:
 
     async def test_S3_any_hashable_is_an_identity(self, client):
         """An unhashable one is a TypeError, inside of a function and outside."""
-        with pytest.raises(TypeError, match="unhashable"):
+        with pytest.raises(TypeError, match="hashable"):
             use_identity(["a"])
-        with pytest.raises(TypeError, match="unhashable"):
+        with pytest.raises(TypeError, match="hashable"):
             await client.query(("k",), returns(1, {}))
         with pytest.raises(TypeError, match="identity is a hashable value"):
             await client.query(("k",), returns(1), identity=[])
-        with pytest.raises(TypeError, match="unhashable"):
+        with pytest.raises(TypeError, match="hashable"):
             client.forget([])
 
     async def test_S3_outside_of_every_function_naming_does_nothing(self, client):

@@ -47,7 +47,7 @@ WRONG = [
     ("structural_sharing", 1, TypeError, "structural_sharing is True or False, not 1"),
     ("initial_data_age", -1, ValueError, "initial_data_age is 0 or more seconds, not -1"),
     ("meta", [], TypeError, "meta is a mapping"),
-    ("staletime", 1, TypeError, "unknown query option 'staletime'; there are stale_time,"),
+    ("staletime", 1, TypeError, "unknown query option 'staletime'; did you mean 'stale_time'?"),
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import timedelta
 from decimal import Decimal
 from types import MappingProxyType
@@ -181,9 +182,22 @@ def test_initial_data_may_be_anything(value):
     assert resolved(initial_data=value).initial_data is value
 
 
-def test_an_unknown_option_is_a_TypeError_that_lists_those_there_are():
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("zzz", "there are stale_time, gc_time"),
+        ("select", "query_options(key, fn).select(f)"),
+        ("max_pages", "infinite_query_options"),
+    ],
+)
+def test_an_unknown_option_says_what_to_write_instead(name, instead):
+    with pytest.raises(TypeError, match=re.escape(instead)):
+        check_options({name: 1})
+
+
+def test_an_unknown_option_is_a_TypeError_that_names_the_one_that_is_meant():
     for use in (check_options, Defaults, lambda given: Defaults({}).resolve((), given)):
-        with pytest.raises(TypeError, match="unknown query option 'staletime'; there are stale_time, gc_time, "):
+        with pytest.raises(TypeError, match="unknown query option 'staletime'; did you mean 'stale_time'"):
             use({"staletime": 3})
     with pytest.raises(TypeError, match="unknown query option 'fn'"):
         check_options({"fn": list})

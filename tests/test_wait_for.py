@@ -107,7 +107,7 @@ async def test_closing_the_client_meanwhile_ends_it(of):
     )
     await settled()
     await client.aclose()
-    with pytest.raises(ObserverClosed):
+    with pytest.raises(ClientClosed):
         await waiting
 
 
