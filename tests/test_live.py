@@ -137,6 +137,16 @@ class TestPushing:
         await watch.push(lambda pods: skip)
         assert observer.result.data == ["a", "b"]
 
+    async def test_an_updater_keeps_the_change_of_a_mutation_that_has_succeeded(self, client):
+        watch = Watch(["a"])
+        observer = observed(client, watch)
+        await settled()
+        await client.mutate(lambda name: None, "mine", optimistic=[(KEY, lambda pods, name: [*pods, name])])
+        await watch.push(lambda pods: [*pods, "another"])
+        assert observer.result.data == ["a", "mine", "another"]
+        await watch.push(["a", "another"])
+        assert observer.result.data == ["a", "another"]
+
     async def test_an_updater_cannot_be_the_first_value(self, client):
         watch = Watch(lambda pods: pods)
         with pytest.raises(TypeError, match="first value of the live query"):

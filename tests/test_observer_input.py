@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from querykit import QueryClient, QueryObserver, query_options
+from querykit import MutationObserver, QueryClient, QueryObserver, query_options
 from tests.fetches import Upstream, settled
 from tests.observing import Results
 
@@ -141,3 +141,31 @@ async def test_every_rule_at_once_may_raise_and_the_cache_is_intact(error, repor
             assert client.get_query_state(KEY).status == "success"
             assert upstream.calls == 0
         assert {type(each["exception"]) for each in reported.take()} == {error}
+
+
+@pytest.mark.parametrize("make", [QueryObserver, MutationObserver], ids=["query", "mutation"])
+def test_what_is_no_client_is_refused(make):
+    with pytest.raises(TypeError, match="first argument is a QueryClient, not"):
+        make(("pods",), lambda: 1)
+
+
+def test_who_looks_is_set_and_not_replaced():
+    client = QueryClient()
+    for name in ("focus", "online"):
+        with pytest.raises(AttributeError):
+            setattr(client, name, False)
+
+
+def test_options_in_place_of_a_key_are_told_to_write_their_key():
+    options = query_options(("pods",), lambda: 1)
+    with pytest.raises(TypeError, match="write its .key"):
+        QueryClient().invalidate_queries(options)
+
+
+async def test_an_async_generator_function_is_told_of_streamed_and_live():
+    async def words():
+        yield "to"
+
+    async with QueryClient() as client:
+        with pytest.raises(TypeError, match="`streamed` or `live`"):
+            await client.query(("words",), words, retry=0)
