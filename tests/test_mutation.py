@@ -797,7 +797,7 @@ class TestInterrupting:
         begun = client.mutate(asyncio.sleep, 60, scope="s", optimistic=[(KEY, lambda data: [*data, "db"])])
         following = client.mutate(lambda: "next", scope="s")
         await settled()
-        next(task for task in asyncio.all_tasks() if "mutation" in task.get_name()).cancel()
+        client.mutations.find().task.cancel()
         with pytest.raises(QueryCancelled, match="interrupted"):
             await begun
         assert (client.get_query_data(KEY), await following) == (["web"], "next")
