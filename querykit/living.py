@@ -109,8 +109,12 @@ class Run(Part):
             self.first.set_result(None)
 
     def cancel(self) -> None:
-        """End it; one that stops itself ends at its next value."""
-        if self.task is not None and self.task is not _current_task():
+        """End it; one that stops itself ends at its next value.
+
+        Until its first value it is inside of the fetch that waits for it, child tasks included: that is not cancelled.
+        """
+        inside = not self.is_connected and self.record.ledger.current() is self.record
+        if self.task is not None and not inside and self.task is not _current_task():
             self.task.cancel()
         self.answer()
 

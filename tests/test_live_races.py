@@ -202,6 +202,24 @@ class TestConnecting:
         result = observer.result
         assert (result.live.phase, type(result.live.error), result.fetch_status) == ("retrying", QueryTimeout, "idle")
 
+    @pytest.mark.parametrize("how", ["remove_queries", "cancel_queries", "reset_queries"])
+    async def test_S1_a_child_task_of_one_that_connects_dooms_it_without_cancelling_it(self, client, how):
+        ended = []
+
+        async def act():
+            getattr(client, how)(KEY)
+            await asyncio.sleep(1)
+
+        async def source():
+            await asyncio.create_task(act())
+            ended.append(1)
+            yield "dropped"
+
+        with pytest.raises(QueryCancelled):
+            await client.query(KEY, live(source), retry=0)
+        await asyncio.sleep(2)
+        assert (ended, client.get_query_data(KEY)) == ([1], None)
+
     async def test_S1_a_function_that_was_doomed_opens_no_source(self, client):
         watch = Watch("one")
 
