@@ -481,3 +481,51 @@ class TestWhatIsKept:
         client.invalidate_queries(KEY, refetch_type="none")
         await asyncio.sleep(3)
         assert (observer.result.live.phase, observer.result.live.since) == ("stale", 3)
+
+
+class TestCallers:
+    async def test_a_timeout_of_a_caller_ends_his_wait_and_lets_the_source_go_after_its_grace_time(self, client):
+        watch = Watch()
+        with pytest.raises(QueryTimeout):
+            await client.query(KEY, live(watch, grace=5), timeout=1)
+        await asyncio.sleep(4)
+        assert watch.closed == 0
+        await asyncio.sleep(2)
+        assert (watch.closed, phase(client)) == (1, "stopped")
+
+    async def test_what_comes_after_the_timeout_of_an_observed_one_takes_the_error_away(self, client):
+        watch = Watch()
+        observer = observed(client, watch, timeout=1)
+        await asyncio.sleep(2)
+        assert (observer.result.status, type(observer.result.error)) == ("error", QueryTimeout)
+        await watch.push("one")
+        assert (observer.result.status, observer.result.data, observer.result.live.phase) == ("success", "one", "live")
+        assert watch.opened == 1
+
+    async def test_a_gc_time_of_0_leaves_no_grace_time(self, client):
+        watch = Watch("one")
+        assert await client.query(KEY, live(watch, grace=60), gc_time=0) == "one"
+        await asyncio.sleep(2)
+        assert (watch.closed, len(client.cache)) == (1, 0)
+
+    async def test_S2_a_storm_of_invalidations_leaves_one_source_that_is_live(self, client):
+        running = []
+
+        async def source():
+            running.append(1)
+            try:
+                await asyncio.sleep(0.05)
+                yield "data"
+                await asyncio.Event().wait()
+            finally:
+                running.pop()
+
+        seen = set()
+        observer = QueryObserver(client, KEY, live(source))
+        with observer.subscribe(lambda result: seen.add(len(running))):
+            for _ in range(200):
+                client.invalidate_queries(KEY)
+                await asyncio.sleep(0.003)
+            await asyncio.sleep(1)
+            assert (observer.result.live.phase, observer.result.is_stale, running) == ("live", False, [1])
+            assert max(seen) <= 2  # the one before may still unwind
