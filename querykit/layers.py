@@ -90,7 +90,9 @@ class Layers:
 
     def seen(self) -> object:
         """Return the base with all updaters applied."""
-        return self._all_applied(self.base, tuple(self._layers))
+        base = self.base
+        seen = self._all_applied(base, tuple(self._layers))
+        return seen if self.base is base else self.seen()  # an updater has changed it, or taken it away
 
     def names(self) -> Identities:
         """Return the identities under which the updaters run."""

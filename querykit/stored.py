@@ -234,7 +234,9 @@ class StoredEntry(Entry):
 
     def _strip(self) -> None:
         """Let go of all changes, since what they were made on goes too."""
-        names, self.layers = self.names, None
+        names = self.names
+        if self.layers is not None:
+            self.layers.base, self.layers = NO_DATA, None
         self._owner.ledger.unindex(names, self)
 
     def _show(self, layers: Layers) -> None:

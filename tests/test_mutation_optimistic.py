@@ -181,6 +181,31 @@ class TestSeeing:
         (context,) = reported.take()
         assert context["message"].startswith("querykit: optimistic of <Mutation ('pods', 'prod')")
 
+    @pytest.mark.parametrize("how", ["remove", "forget", "clear", "set"])
+    async def test_S3_an_updater_that_takes_away_what_it_is_given_brings_none_of_it_back(self, client, how):
+        acts = {
+            "remove": lambda: client.remove_queries(KEY),
+            "forget": lambda: client.forget("ada"),
+            "clear": client.clear,
+            "set": lambda: once and client.set_query_data(*once.pop()),
+        }
+        once = [(KEY, ["db"])]
+
+        def impure(data):
+            acts[how]()
+            return [*data, "new"]
+
+        client.set_query_data(KEY, ["ada's"], identity="ada")
+        assert await client.mutate(lambda: "data", optimistic=[(KEY, impure)]) == "data"
+        assert client.get_query_data(KEY) == (["db", "new"] if how == "set" else None)
+
+    async def test_S8_an_updater_that_sets_its_own_key_again_and_again_is_reported_and_leaves(self, client, reported):
+        client.set_query_data(KEY, ["web"])
+        update = lambda data: [*data, client.set_query_data(KEY, ["db"])]  # noqa: E731
+        assert await client.mutate(lambda: "data", optimistic=[(KEY, update)]) == "data"
+        assert client.get_query_data(KEY) == ["db"]
+        assert {type(each["exception"]) for each in reported.take()} == {RecursionError}
+
 
 class TestFailing:
     async def test_its_change_leaves(self, client):
