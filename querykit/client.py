@@ -265,6 +265,8 @@ class QueryClient(PagingMethods, CachedMethods, MutatingMethods):
         record = self.cache.ledger.current()
         flights = [query.flight for query in self.cache if waits(record, query.flight) is not None]
         inside = [asyncio.current_task(), *(flight.task for flight in flights if flight is not None)]
+        runs = [query.run for query in self.cache if query.run is not None]
+        inside.extend(run.task for run in runs if run.record is record)
         for undo in tuple(self._rules):
             self._unbind(undo)
         for query in self.cache:

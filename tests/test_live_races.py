@@ -220,6 +220,19 @@ class TestConnecting:
         await asyncio.sleep(2)
         assert (ended, client.get_query_data(KEY)) == ([1], None)
 
+    async def test_S1_a_child_task_of_one_that_connects_may_close_the_client(self):
+        client, ended = QueryClient(), []
+
+        async def source():
+            await asyncio.create_task(client.aclose())
+            ended.append(1)
+            yield "dropped"
+
+        with pytest.raises(QueryCancelled):
+            await client.query(KEY, live(source), retry=0)
+        await settled()
+        assert ended == [1]
+
     async def test_S1_a_function_that_was_doomed_opens_no_source(self, client):
         watch = Watch("one")
 
