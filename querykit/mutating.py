@@ -66,7 +66,8 @@ class MutatingMethods:
             ClientClosed: the client was closed.
 
         Awaiting raises:
-            QueryCancelled: the client was closed meanwhile.
+            QueryCancelled: the client was closed meanwhile, or an identity that it had used was forgotten before
+                its function was called.
             QueryCycleError: what awaits it runs inside of what it waits for.
             Exception: what the function or a callback raised.
 
