@@ -158,7 +158,7 @@ def test_who_looks_is_set_and_not_replaced():
 
 def test_options_in_place_of_a_key_are_told_to_write_their_key():
     options = query_options(("pods",), lambda: 1)
-    with pytest.raises(TypeError, match="write its .key"):
+    with pytest.raises(TypeError, match=r"write its \.key"):
         QueryClient().invalidate_queries(options)
 
 
