@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import pytest
@@ -181,8 +182,9 @@ class TestSeeing:
         (context,) = reported.take()
         assert context["message"].startswith("querykit: optimistic of <Mutation ('pods', 'prod')")
 
+    @pytest.mark.parametrize("observed", [False, True], ids=["unobserved", "observed"])
     @pytest.mark.parametrize("how", ["remove", "forget", "clear", "set"])
-    async def test_S3_an_updater_that_takes_away_what_it_is_given_brings_none_of_it_back(self, client, how):
+    async def test_S3_an_updater_that_takes_away_what_it_is_given_brings_none_of_it_back(self, client, how, observed):
         acts = {
             "remove": lambda: client.remove_queries(KEY),
             "forget": lambda: client.forget("ada"),
@@ -196,8 +198,9 @@ class TestSeeing:
             return [*data, "new"]
 
         client.set_query_data(KEY, ["ada's"], identity="ada")
-        assert await client.mutate(lambda: "data", optimistic=[(KEY, impure)]) == "data"
-        assert client.get_query_data(KEY) == (["db", "new"] if how == "set" else None)
+        with QueryObserver(client, KEY) if observed else nullcontext():
+            assert await client.mutate(lambda: "data", optimistic=[(KEY, impure)]) == "data"
+            assert client.get_query_data(KEY) == (["db", "new"] if how == "set" else None)
 
     async def test_S8_an_updater_that_sets_its_own_key_again_and_again_is_reported_and_leaves(self, client, reported):
         client.set_query_data(KEY, ["web"])
