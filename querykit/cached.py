@@ -22,6 +22,7 @@ from typing import (
 
 from querykit.asking import AskingMethods
 from querykit.bulk import BulkMethods
+from querykit.callables import called
 from querykit.checks import or_rule, stale_time as checked_stale_time
 from querykit.data import DataMethods
 from querykit.keys import QueryKey, freeze
@@ -77,7 +78,7 @@ class _Rule:
         self.name: Final = name
         self.key: Final = key
         self.options: Final = options
-        self.called: Final[str] = getattr(fn, "__qualname__", type(fn).__qualname__)
+        self.called: Final[str] = called(fn)
         signature = inspect.signature(fn)
         parameters = list(signature.parameters.values())[of_instance:]
         self.signature: Final = signature.replace(parameters=parameters)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
+from querykit.callables import called
 from querykit.identity import outside
 
 __all__ = ["Subscription"]
@@ -139,5 +140,5 @@ class Delivery:
         try:
             return callback(*args)
         except (Exception, asyncio.CancelledError) as error:
-            self._report(f"{what}: {callback!r} raised {type(error).__name__}", error)
+            self._report(f"{what}: {called(callback)} raised {type(error).__name__}", error)
             return None

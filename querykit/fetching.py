@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import aiohttp
 
+from querykit.callables import called
 from querykit.context import PerFetch, Progress, QueryContext
 from querykit.errors import QueryCancelled, QueryTimeout
 from querykit.flight import Flight
@@ -94,7 +95,7 @@ async def opened(fn: Callable[..., object], *arguments: object) -> AsyncGenerato
     if inspect.isawaitable(stream):
         stream = await stream
     if not isinstance(cast("object", stream), AsyncIterable):
-        raise TypeError(f"{fn!r} returns {stream!r}, which is no async generator or other async iterable")
+        raise TypeError(f"{called(fn)} returns {stream!r}, which is no async generator or other async iterable")
     values: Any = aiter(stream)  # where `__aiter__` is a generator function, this is what is to be closed
     try:
         yield values

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, NoReturn, Protocol
 
-from querykit.arity import required_parameters
+from querykit.callables import called, required_parameters
 from querykit.context import Fn
 from querykit.errors import QueryCancelled, QueryCycleError
 from querykit.identity import Record, recording, running_names
@@ -70,7 +70,7 @@ def takes_context(fn: Callable[..., object]) -> bool:
     positional, named = required_parameters(fn)
     if positional > 1 or named:
         raise TypeError(
-            f"a query function takes no argument or one QueryContext by position, and {fn!r} needs "
+            f"a query function takes no argument or one QueryContext by position, and {called(fn)} needs "
             f"{positional} by position and {named} by name: bind the others with functools.partial or a lambda"
         )
     return positional == 1

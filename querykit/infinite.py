@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from inspect import isawaitable
 from typing import Any, Final, Generic, TypeVar, Unpack, cast, overload
 
+from querykit.callables import called
 from querykit.context import PerFetch, QueryContext
 from querykit.fetching import refuse_unusable
 from querykit.flight import takes_context
@@ -304,7 +305,9 @@ def infinite_query_options(
     if fn is skip:
         return InfiniteOptions(key, skip, given, paging=paging)
     if not takes_context(fn):
-        raise TypeError(f"a page function takes one QueryContext by position, whose page_param it reads, unlike {fn!r}")
+        raise TypeError(
+            f"a page function takes one QueryContext by position, whose page_param it reads, unlike {called(fn)}"
+        )
     return InfiniteOptions(key, PagesFn(fn, paging), given, paging=paging)
 
 

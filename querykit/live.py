@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterable, Callable
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
+from querykit.callables import called
 from querykit.checks import Seconds, seconds
 from querykit.context import QueryContext
 from querykit.flight import takes_context
@@ -43,7 +44,7 @@ class LiveFn(Generic[T_co]):
         return data
 
     def __repr__(self) -> str:
-        return f"live({self.fn!r})"
+        return f"live({called(self.fn)})"
 
 
 def live(

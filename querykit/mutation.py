@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, Protocol, cast
 
 from querykit.cache import QueryCache
+from querykit.callables import called
 from querykit.entry import Cause
 from querykit.errors import ClientClosed, QueryCancelled, kept
 from querykit.flight import Failure, Waited
@@ -149,7 +150,7 @@ class Mutation(Waited):
         """What names it in an error: its key, or else its function."""
         fn = self.options.fn
         # Not its repr: what is bound to it may be secret.
-        return (getattr(fn, "__qualname__", type(fn).__qualname__),) if self.key is None else self.key
+        return (called(fn),) if self.key is None else self.key
 
     @property
     def names(self) -> Identities:
@@ -222,7 +223,7 @@ class Mutation(Waited):
             with recording(record):
                 changes = pairs(given(variables)) if callable(given) else cast("list[Any]", given)
         except (Exception, asyncio.CancelledError) as error:
-            self._cache.report(f"optimistic of {self!r}: {given!r} raised {type(error).__name__}", error)
+            self._cache.report(f"optimistic of {self!r}: {called(given)} raised {type(error).__name__}", error)
             return
         self._changes.show(changes, variables, record)
 
@@ -360,7 +361,7 @@ class Mutation(Waited):
                 for key in wanted:
                     _ = self._cache.client.invalidate_queries(key)
         except (Exception, asyncio.CancelledError) as error:
-            self._cache.report(f"invalidates of {self!r}: {given!r} raised {type(error).__name__}", error)
+            self._cache.report(f"invalidates of {self!r}: {called(given)} raised {type(error).__name__}", error)
 
     # Ending
 

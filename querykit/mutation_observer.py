@@ -6,6 +6,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, Unpack, overload
 
+from querykit.callables import called
 from querykit.core import HasCore, core_of
 from querykit.errors import ObserverClosed
 from querykit.events import Subscription
@@ -205,7 +206,7 @@ class MutationObserver(Generic[T, V]):
         what = f"a callback of {self!r}"
         result = self._core.cache.delivery.isolated(callback, *arguments, what=what)
         if inspect.isawaitable(result):
-            _ = self._core.runtime.spawn(_awaited(result), f"{what}, {callback!r},")
+            _ = self._core.runtime.spawn(_awaited(result), f"{what}, {called(callback)},")
 
     # Attaching and leaving
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Generic, TypedDict, TypeVar, Unpack, overload
 
-from querykit.arity import required_parameters
+from querykit.callables import called, required_parameters
 from querykit.checks import Seconds, error_types, hashable, mapping, network_mode, retry, retry_delay, seconds
 from querykit.context import ContextClient
 from querykit.keys import QueryKey, check_key, freeze
@@ -207,7 +207,7 @@ def check_mutation_fn(fn: object, name: str = "fn") -> int:
     if positional > 2 or named:
         raise TypeError(
             f"a mutation function takes no argument, or the variables, or the variables and a MutationContext, and "
-            f"{fn!r} needs {positional} by position and {named} by name: put what it needs into the variables"
+            f"{called(fn)} needs {positional} by position and {named} by name: put what it needs into the variables"
         )
     return positional
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from querykit.arity import required_parameters
 from querykit.cache import QueryCache
+from querykit.callables import required_parameters
 from querykit.identity import Record
 from querykit.keys import QueryKey
 from querykit.layers import Layer

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from querykit.callables import called
 from querykit.checks import stale_time
 from querykit.entry import Cause
 from querykit.fetching import refuse_unusable
@@ -65,7 +66,7 @@ class Query(LiveEntry):
         try:
             return check(rule(self), name)
         except (Exception, asyncio.CancelledError) as error:
-            self._owner.report(f"{name} of {self.key!r}: {rule!r} raised {type(error).__name__}", error)
+            self._owner.report(f"{name} of {self.key!r}: {called(rule)} raised {type(error).__name__}", error)
             return otherwise
 
     @property

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol, TypeAlias, cast
 
 from blinker import ANY, Signal
 
+from querykit.callables import called
 from querykit.events import Subscription
 from querykit.identity import outside
 from querykit.keys import QueryKey, check_key
@@ -99,7 +100,7 @@ def emit(signal: Signal, client: Sender, **arguments: Any) -> None:
 
 
 def _call(receiver: Callable[..., object], client: Sender, arguments: Mapping[str, Any]) -> None:
-    name = getattr(receiver, "__qualname__", repr(receiver))
+    name = called(receiver)
     try:
         result = receiver(client, **arguments)
         if inspect.iscoroutine(result):
@@ -131,7 +132,7 @@ def bind(
             if key is not None:
                 act(key, exact=exact)
         except (Exception, asyncio.CancelledError) as error:
-            client.report(f"the rule {rule!r} raised {type(error).__name__}", error)
+            client.report(f"the rule {called(rule)} raised {type(error).__name__}", error)
 
     def receive(sender: object, **arguments: Any) -> None:
         del sender

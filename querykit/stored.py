@@ -5,6 +5,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Collection, Hashable
 from typing import Any
 
+from querykit.callables import called
 from querykit.checks import tag_set
 from querykit.entry import Cause, Entry
 from querykit.errors import QueryCancelled
@@ -177,7 +178,7 @@ class StoredEntry(Entry):
             with recording(record):
                 tags = tag_set(rule(data))
         except (Exception, asyncio.CancelledError) as error:
-            self._owner.report(f"the tags of {self.key!r}: {rule!r} raised {type(error).__name__}", error)
+            self._owner.report(f"the tags of {self.key!r}: {called(rule)} raised {type(error).__name__}", error)
             return frozenset()
         if record.is_doomed or self.base is not data:
             return frozenset()

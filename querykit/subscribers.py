@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar, cast
 
+from querykit.callables import called
 from querykit.events import Subscription
 from querykit.runtime import Runtime
 
@@ -70,7 +71,9 @@ class Subscriber(Generic[R]):
 
     def _report(self, error: BaseException) -> None:
         owner = self._owner
-        owner.runtime.report(f"a callback of {owner.what}: {self._callback!r} raised {type(error).__name__}", error)
+        owner.runtime.report(
+            f"a callback of {owner.what}: {called(self._callback)} raised {type(error).__name__}", error
+        )
 
     async def ended(self) -> None:
         """Wait until an async callback that runs has ended; nothing, from inside it."""

@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from querykit.callables import called
+
 __all__: list[str] = []
 
 # A loop's timer may fire up to its clock's resolution early: the next try is later than that.
@@ -120,4 +122,4 @@ class Timetable:
             try:
                 callback()
             except Exception as error:
-                self._report(f"{callback!r}, called at its time, raised {type(error).__name__}", error)
+                self._report(f"{called(callback)}, called at its time, raised {type(error).__name__}", error)

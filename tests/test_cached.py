@@ -325,7 +325,7 @@ async def test_it_looks_like_the_function_that_it_decorates(client):
 async def test_what_has_no_name_can_be_decorated_too(client):
     f = client.cached("f", stale_time=1)(partial(function, "secret"))
     assert await f() == ("secret", "b", "c")
-    assert repr(f) == "<cached partial as ('f',)>"
+    assert repr(f) == "<cached function as ('f',)>"
 
 
 @pytest.mark.parametrize(

@@ -665,4 +665,4 @@ def test_it_shows_what_it_is_made_of():
     async def pods():
         yield 1
 
-    assert repr(live(pods)).startswith("live(<function")
+    assert repr(live(pods)) == "live(test_it_shows_what_it_is_made_of.<locals>.pods)"

@@ -119,7 +119,7 @@ class TestItActsAtTheCall:
     async def test_what_is_bound_to_its_function_is_in_no_repr_and_in_no_error(self, client):
         begun = client.mutate(functools.partial(asyncio.sleep, 60, "secret"))
         (mutation,) = client.mutations
-        assert repr(mutation) == "<Mutation ('partial',) pending>"
+        assert repr(mutation) == "<Mutation ('sleep',) pending>"
         await client.aclose()
         with pytest.raises(QueryCancelled) as raised:
             await begun

@@ -120,14 +120,11 @@ def test_S8_a_receiver_that_takes_other_arguments_is_reported(client, told):
         def __call__(self, sender):
             raise AssertionError
 
-        def __repr__(self):
-            return "Hears()"
-
     hears = Hears()
     with token_set.connected_to(hears):
         emit(token_set, client, cluster="prod")
     ((message, error),) = told
-    assert message == "the signal receiver Hears() raised TypeError"
+    assert message.endswith("Hears raised TypeError")
     assert isinstance(error, TypeError)
 
 
@@ -257,7 +254,7 @@ def test_S8_a_rule_that_fails_is_reported_and_stops_no_other(client, told, rule,
     assert keys(client) == set()
     ((message, reported),) = told
     assert isinstance(reported, error)
-    assert message.startswith("the rule <function")
+    assert message.startswith("the rule <lambda> raised")
 
 
 def test_a_rule_is_either_of_the_two_and_its_key_a_tuple(client):

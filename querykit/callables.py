@@ -1,5 +1,6 @@
-"""How many arguments a callable needs."""
+"""What can be told of a callable: how many arguments it needs, and what it is called."""
 
+import functools
 import inspect
 from collections.abc import Callable
 from types import CodeType, FunctionType
@@ -20,3 +21,10 @@ def required_parameters(fn: Callable[..., object]) -> tuple[int, int]:
     required = [one for one in parameters if one.default is one.empty]
     positional = sum(one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) for one in required)
     return positional, sum(one.kind is one.KEYWORD_ONLY for one in required)
+
+
+def called(fn: object) -> str:
+    """Return a callable's name for a message: what it was bound to may be secret."""
+    fn = fn.func if isinstance(fn, functools.partial) else fn
+    name: object = getattr(fn, "__qualname__", None)
+    return name if isinstance(name, str) else type(fn).__qualname__
