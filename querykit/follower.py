@@ -3,13 +3,13 @@
 import asyncio
 import math
 from operator import is_not
-from typing import Any, ClassVar, Final, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from querykit.calls import Call
 from querykit.checks import RefetchOn, flag, interval, refetch_on
 from querykit.core import Core
-from querykit.errors import ObserverClosed
 from querykit.flight import Source
+from querykit.lifetime import Lifetime
 from querykit.options import ResolvedOptions
 from querykit.presence import Occasion
 from querykit.query import Query
@@ -24,18 +24,16 @@ __all__: list[str] = []
 T = TypeVar("T")
 
 
-class Follower(Generic[T]):
+class Follower(Lifetime, Generic[T]):
     """An observer as its query and its client see it; `QueryObserver` is what its users see."""
 
     _result_type: ClassVar[type[QueryResult[Any]]] = QueryResult
 
     def __init__(self, core: Core, call: Call) -> None:
-        self._core: Final = core
+        self._core = core
         self._call = self._checked(call)
         self._query: Query | None = None
         self._is_attached = False
-        self._is_held = False
-        self._is_closed = False
         self._result: QueryResult[T] | None = None
         self._made_of: tuple[Any, ...] = ()
         self._told: QueryResult[T] | None = None
@@ -104,11 +102,6 @@ class Follower(Generic[T]):
     def _refuse_if_closed(self) -> None:
         if self._is_closed:  # and else nothing: who reads may be in any thread
             self._refuse_closed()
-
-    def _refuse_closed(self) -> None:
-        self._core.runtime.check()
-        if self._is_closed:
-            raise ObserverClosed(f"{self!r} was closed: make a new one")
 
     def _looked_at(self) -> Query:
         """Return the query, made anew where it has left the cache and nobody observes it."""
@@ -198,10 +191,7 @@ class Follower(Generic[T]):
         if query is not None:
             query.detach(self)
 
-    def _close(self) -> list[Subscriber[QueryResult[T]]]:
-        if self._is_closed:
-            return []
-        self._is_closed = True
+    def _end(self) -> list[Subscriber[QueryResult[T]]]:
         closing = self._subscribers.close()
         self._detach()
         self._view.close()

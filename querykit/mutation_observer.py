@@ -3,13 +3,12 @@
 import inspect
 from collections.abc import Callable
 from functools import partial
-from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, Unpack, overload
+from typing import Any, Generic, TypeVar, Unpack, overload
 
 from querykit.callables import called
 from querykit.core import HasCore, core_of
-from querykit.errors import ObserverClosed
 from querykit.events import Subscription
+from querykit.lifetime import Lifetime
 from querykit.mutation import Mutation
 from querykit.mutation_options import (
     AsyncMutationFn,
@@ -32,7 +31,7 @@ V = TypeVar("V")
 _NOTHING: Any = None
 
 
-class MutationObserver(Generic[T, V]):
+class MutationObserver(Lifetime, Generic[T, V]):
     """Makes mutations with the same function and options, and shows the state of the latest.
 
     Use it with `with` to let it live for a block, whether anybody subscribes or not.
@@ -73,7 +72,7 @@ class MutationObserver(Generic[T, V]):
         self._options = self._mutations.options(fn, options)
         self._mutation: Mutation | None = None
         self._calls: dict[str, Callable[..., object] | None] = {}
-        self._is_held = self._is_closed = self._is_news = False
+        self._is_news = False
         self._subscribers = Subscribers(self._core.runtime, self._read, "a mutation observer", self._left)
 
     def __repr__(self) -> str:
@@ -155,30 +154,6 @@ class MutationObserver(Generic[T, V]):
         elif self._mutation is not None and self._mutation.is_running:
             self._mutation.set_options(self._options)
 
-    def close(self) -> None:
-        """Let go of the mutation and the subscribers; a second time does nothing.
-
-        Raises:
-            WrongThread: this is not the client's thread or event loop.
-        """
-        self._close()
-
-    async def aclose(self) -> None:
-        """The same, and wait for async callbacks that still run."""
-        for subscriber in self._close():
-            await subscriber.ended()
-
-    def __enter__(self) -> Self:
-        self._refuse_closed()
-        self._is_held = True
-        self._attach()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     # What the mutation asks of who observes it
 
     def changed(self) -> None:
@@ -217,11 +192,6 @@ class MutationObserver(Generic[T, V]):
     def _read(self) -> MutationState[T, V]:
         return self.result
 
-    def _refuse_closed(self) -> None:
-        self._core.runtime.check()
-        if self._is_closed:
-            raise ObserverClosed(f"{self!r} was closed: make a new one")
-
     def _follow(self, calls: dict[str, Callable[..., object] | None], mutation: Mutation) -> None:
         self._forget()
         self._mutation, self._calls = mutation, calls
@@ -247,9 +217,7 @@ class MutationObserver(Generic[T, V]):
         if mutation is not None:
             self._leave(mutation)
 
-    def _close(self) -> list[Subscriber[MutationState[T, V]]]:
-        self._core.runtime.check_thread()
-        self._is_closed, self._is_held = True, False
+    def _end(self) -> list[Subscriber[MutationState[T, V]]]:
         closing = self._subscribers.close()
         self._forget()
         return closing

@@ -3,8 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack, overload
+from typing import Any, TypeVar, Unpack, overload
 
 from querykit.checks import Seconds, optional_seconds
 from querykit.context import AsyncFn, PlainFn
@@ -242,39 +241,3 @@ class QueryObserver(Follower[T]):
             finally:
                 if not found.cancel() and not found.cancelled():
                     found.exception()  # taken, even if this was cancelled at that very moment
-
-    def close(self) -> None:
-        """Leave the query and forget the subscribers; a second time does nothing.
-
-        Raises:
-            WrongThread: this is not the client's thread or event loop.
-        """
-        if not self._is_closed:
-            self._core.runtime.check_thread()
-        self._close()
-
-    def in_thread(self, callback: Callable[[], None]) -> None:
-        """Call back in the client's thread: the garbage collector may run in any."""
-        self._core.runtime.in_thread(callback)
-
-    async def aclose(self) -> None:
-        """The same, and wait for async callbacks that still run."""
-        if not self._is_closed:
-            self._core.runtime.check_thread()
-        for subscriber in self._close():
-            await subscriber.ended()
-
-    def __enter__(self) -> Self:
-        self._refuse_closed()
-        self._is_held = True
-        try:
-            self._attach()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -3,21 +3,20 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from operator import is_not
-from types import TracebackType
-from typing import Any, Final, Generic, Self, TypeVar, cast, overload
+from typing import Any, Generic, TypeVar, cast, overload
 
 from querykit.core import HasCore, core_of
-from querykit.errors import ObserverClosed
 from querykit.events import Subscription
 from querykit.identity import Record, recording
 from querykit.keys import FrozenKey, freeze
+from querykit.lifetime import Lifetime
 from querykit.memo import Memo
 from querykit.observer import QueryObserver
 from querykit.options import Options
 from querykit.result import QueryResult
 from querykit.sharing import share
 from querykit.state import UNSET
-from querykit.subscribers import Subscribers
+from querykit.subscribers import Subscriber, Subscribers
 
 __all__ = ["QueriesObserver"]
 
@@ -60,7 +59,7 @@ class _Place(Generic[T]):
         self._many.changed(self.at, result)
 
 
-class QueriesObserver(Generic[R]):
+class QueriesObserver(Lifetime, Generic[R]):
     """Follows several queries while it has subscribers; a change of one costs what one costs.
 
     The same key may be given more than once. Use it with `with` to let it live for a block.
@@ -104,12 +103,12 @@ class QueriesObserver(Generic[R]):
         _check_combine(combine)
         core = core_of(client)
         self._client = client
-        self._core: Final = core
+        self._core = core
         self._combine: Combine[R] | None = combine
         self._made: Memo[tuple[R]] = Memo(core.cache.ledger, self._forgotten)
         self._places: list[_Place[Any]] = []
         self._results: list[QueryResult[Any]] = []
-        self._is_attached = self._is_held = self._is_closed = self._is_news = self._is_made = False
+        self._is_attached = self._is_news = self._is_made = False
         self._told: object = UNSET
         self._subscribers = Subscribers(core.runtime, self._read, "an observer of many queries", self._left)
         self._place(queries)
@@ -176,40 +175,6 @@ class QueriesObserver(Generic[R]):
                 self._combine, self._is_made = combine, False
             if self._is_attached:
                 self._tell_later()
-
-    def close(self) -> None:
-        """Leave the queries and forget the subscribers; a second time does nothing.
-
-        Raises:
-            WrongThread: this is not the client's thread or event loop.
-        """
-        self._core.runtime.check_thread()
-        self._close()
-
-    async def aclose(self) -> None:
-        """The same, and wait for async callbacks that still run."""
-        self._core.runtime.check_thread()
-        for subscriber in self._close():
-            await subscriber.ended()
-
-    def __enter__(self) -> Self:
-        self._refuse_closed()
-        self._is_held = True
-        try:
-            self._attach()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def in_thread(self, callback: Callable[[], None]) -> None:
-        """Call back in the client's thread: the garbage collector may run in any."""
-        self._core.runtime.in_thread(callback)
 
     # What the observers of the single queries tell
 
@@ -345,10 +310,7 @@ class QueriesObserver(Generic[R]):
             for place in self._places:
                 place.leave()
 
-    def _close(self) -> list[Any]:
-        if self._is_closed:
-            return []
-        self._is_closed = True
+    def _end(self) -> list[Subscriber[Any]]:
         closing = self._subscribers.close()
         self._detach()
         for place in self._places:
@@ -356,11 +318,6 @@ class QueriesObserver(Generic[R]):
         self._results, self._told = [], UNSET
         self._made.drop()
         return closing
-
-    def _refuse_closed(self) -> None:
-        self._core.runtime.check()
-        if self._is_closed:
-            raise ObserverClosed(f"{self!r} was closed: make a new one")
 
 
 def _check_combine(combine: object) -> None:

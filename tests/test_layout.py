@@ -28,7 +28,7 @@ ROWS: tuple[tuple[str, frozenset[str]], ...] = tuple(
         "policy": "options mutation_options checks retry runtime bound timetable presence",
         "one key, all keys": "entry layers stored flight owner fetching fetched live living query filters cache calls "
         "pending optimistic outcome mutation mutations core",
-        "reactions": "result memo view subscribers follower observer observation observers streams infinite "
+        "reactions": "result memo view subscribers lifetime follower observer observation observers streams infinite "
         "infinite_observer mutation_observer",
         "the face": "asking bulk mutating paging data cached portal client signals hydration",
         "transport": "http",

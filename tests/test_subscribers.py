@@ -72,7 +72,7 @@ class TestPlain:
             assert results.of("data") == [1, 2]
             told = reported.take()
             assert [type(each["exception"]) for each in told] == [ZeroDivisionError] * 2
-            assert "a callback of an observer of ('pods', 'prod'): <function" in told[0]["message"]
+            assert "a callback of an observer of ('pods', 'prod'): TestPlain" in told[0]["message"]
 
     async def test_one_that_raises_a_cancelled_error_is_reported_and_disturbs_nobody(self, reported):
         async with QueryClient() as client:
