@@ -25,11 +25,11 @@ class Lifetime(ABC):
         Raises:
             WrongThread: this is not the client's thread or event loop.
         """
-        self._closed()
+        self._close_by_user()
 
     async def aclose(self) -> None:
         """The same, and wait for async callbacks that still run."""
-        for subscriber in self._closed():
+        for subscriber in self._close_by_user():
             await subscriber.ended()
 
     def in_thread(self, callback: Callable[[], None]) -> None:
@@ -59,10 +59,9 @@ class Lifetime(ABC):
     def _end(self) -> list[Subscriber[Any]]:
         """Let go of everything, and return the subscribers."""
 
-    def _closed(self) -> list[Subscriber[Any]]:
-        if self._is_closed:
-            return []
-        self._core.runtime.check_thread()
+    def _close_by_user(self) -> list[Subscriber[Any]]:
+        if not self._is_closed:
+            self._core.runtime.check_thread()
         return self._close()
 
     def _close(self) -> list[Subscriber[Any]]:

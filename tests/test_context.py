@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any, cast
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from querykit import QueryClient
-from querykit.context import ContextClient, QueryContext, current_context
+from querykit import QueryCancelled, QueryClient
+from querykit.context import ContextClient, PerFetch, QueryContext, current_context
 from querykit.http import HttpTransport
 from querykit.state import NO_DATA
 
@@ -136,3 +137,34 @@ async def test_a_cached_function_gets_conditional_requests_and_http_freshness_by
         assert await pods("prod") is first
         assert await pods("prod") is first
         assert asked == [None, '"1"']
+
+
+async def test_what_outlives_its_fetch_shows_nothing_more():
+    kept: list[QueryContext[Any]] = []
+
+    async def fetch(ctx: QueryContext[Any]) -> int:
+        kept.append(ctx)
+        return 1
+
+    async with QueryClient() as client:
+        await client.query(("pods",), fetch)
+        await asyncio.sleep(0)
+        gc.collect()
+        (ctx,) = kept
+        ctx.progress.show(2)
+        ctx.progress.paused(paused=True)
+        with pytest.raises(QueryCancelled):
+            await ctx.progress.go_live(None, ctx)
+        state = client.get_query_state(("pods",))
+        assert state is not None
+        assert (state.data, state.fetch_status) == (1, "idle")
+
+
+async def test_a_function_that_is_made_for_each_fetch_can_be_called_by_itself():
+    class Counted(PerFetch):
+        def for_one_fetch(self) -> Any:
+            attempts: list[int] = []
+            return lambda ctx: attempts.append(1) or len(attempts)
+
+    fn = Counted()
+    assert (fn(context(Entry(1))), fn(context(Entry(1)))) == (1, 1)
