@@ -168,5 +168,5 @@ def _of(queries: list[Query], refetch_type: RefetchType) -> list[Query]:
     if refetch_type == "none":
         return []
     if refetch_type == "active":
-        return [query for query in queries if query.is_active]
+        return [query for query in queries if query.observers and query.is_active]
     return [query for query in queries if not (query.is_disabled or (refetch_type == "inactive" and query.observers))]

@@ -155,6 +155,8 @@ class QueryCache:
         """Flag queries, and what is being fetched for them, as out of date; then tell of it."""
         for query in queries:
             query.flag(epoch)
+            if query.run is not None:
+                query.outdate_source()
         told = queries if self._is_heard() else [query for query in queries if query.observers]
         for query in told:
             self.changed(query, Cause.INVALIDATE)
@@ -173,6 +175,7 @@ class QueryCache:
                 missed, wanted = True, wanted or refetch
         if missed:
             query.flag(self.ledger.epoch)
+            query.outdate_source()
         if wanted and query.is_active:
             self.delivery.call(query.want)
 

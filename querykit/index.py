@@ -1,6 +1,6 @@
 """Finding keys by prefix, at a cost that follows the matches and not the size (S6)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
 from querykit.keys import FrozenKey, matching, starts_with
@@ -68,14 +68,15 @@ class PrefixIndex(Generic[T]):
         return found
 
 
-def _leaves(node: Any) -> Iterator[Any]:
+def _leaves(node: Any) -> list[Any]:
+    if not isinstance(node, _Node):
+        return [node]
+    found: list[Any] = []
     stack = [node]
     while stack:
-        below = stack.pop()
-        if isinstance(below, _Node):
-            stack.extend(below.values())
-        else:
-            yield below
+        for below in stack.pop().values():
+            (stack if isinstance(below, _Node) else found).append(below)
+    return found
 
 
 class Journal:

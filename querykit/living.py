@@ -343,9 +343,8 @@ class LiveEntry(FetchedEntry):
                 self._stop()
             super()._begin(source, restarted=restarted)
 
-    def flag(self, epoch: int) -> None:
-        """Mark as invalidated: a source that was begun before is not what is wanted any more."""
-        super().flag(epoch)
+    def outdate_source(self) -> None:
+        """Say that the source was begun before an invalidation: it is not what is wanted any more."""
         if self.is_live:
             self._enter("stale")
 

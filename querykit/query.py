@@ -32,7 +32,8 @@ class Query(LiveEntry):
     @property
     def is_active(self) -> bool:
         """Whether an observer wants it fetched."""
-        return any(observer.enabled for observer in tuple(self.observers))  # a rule of one may close others
+        observers = self.observers and tuple(self.observers)  # a rule of one may close others
+        return any(observer.enabled for observer in observers) if observers else False
 
     @property
     def is_disabled(self) -> bool:
