@@ -92,14 +92,19 @@ class Run(Part):
             async with opened(self.fn.fn, *([self.context] if self.fn.takes_context else [])) as values:
                 async for value in values:
                     if not self.query.receive(self, value):
-                        return
+                        break
         except asyncio.CancelledError as error:
             if task.cancelling():
+                self.end()
                 raise
             self.error = error
         except Exception as error:
             self.error = error
-        finally:
+        self.end()
+
+    def end(self) -> None:
+        """It runs no more: the query is told, and the fetch that waits for it."""
+        if not self.first.get_loop().is_closed():  # else nobody is left to be told
             self.query.ran_out(self)
             self.answer()
 
@@ -176,7 +181,9 @@ class LiveEntry(FetchedEntry):
 
     async def go_live(self, flight: Flight, fn: LiveFn[Any], context: QueryContext[Any]) -> Any:
         """Run the source anew for a fetch; return when it has brought its first value."""
-        self._end_run()
+        if self.run is not None:  # its data is no longer fresh of itself
+            self._end_run()
+            self._owner.changed(self, Cause.LIVE)
         run = self.run = Run(self, fn, context, flight, self._owner.ledger, self._owner.now())
         task_context = flight.source.context.copy()
         task_context.run(run.record.enter)

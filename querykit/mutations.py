@@ -23,8 +23,8 @@ from querykit.mutation_options import (
     resolved,
 )
 from querykit.mutation_state import MutationStatus
-from querykit.options import PrefixDefaults
 from querykit.outcome import Outcome
+from querykit.prefix_defaults import PrefixDefaults
 from querykit.presence import Occasion
 from querykit.query import Query
 from querykit.runtime import Runtime

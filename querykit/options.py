@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from datetime import timedelta
 from types import MappingProxyType
-from typing import Any, Final, Generic, Literal, TypedDict, TypeVar, Unpack, cast, overload
+from typing import Any, Final, Generic, Literal, TypedDict, TypeVar, Unpack, overload
 
 from querykit.checks import (
     RefetchOn,
@@ -27,8 +28,9 @@ from querykit.checks import (
     tags,
 )
 from querykit.context import AsyncFn, Fn, PlainFn
-from querykit.keys import FrozenKey, QueryKey, check_key, freeze, starts_with
+from querykit.keys import FrozenKey, QueryKey, check_key
 from querykit.mutation_options import MutationDefaults
+from querykit.prefix_defaults import PrefixDefaults
 from querykit.retry import DelayRule, RetryPolicy, RetryRule
 from querykit.state import UNSET, NetworkMode, Skip, StaleTime, Unset
 
@@ -38,7 +40,6 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 R_co = TypeVar("R_co", covariant=True)
 S = TypeVar("S")
-D = TypeVar("D", bound=Mapping[str, Any])
 
 
 StaleTimeOption = Seconds | Literal["static", "http"] | Callable[[Any], Seconds | Literal["static", "http"]]
@@ -259,32 +260,10 @@ def part_of(given: object, name: str) -> Mapping[str, Any]:
     return mapping(parts.get(name, {}), f"default_options[{name!r}]")
 
 
-class PrefixDefaults(Generic[D]):
-    """Default options: for all, and by key prefix. Prefixes that match are merged in the order of registration."""
-
-    def __init__(self, options: D, check: Callable[[D], object]) -> None:
-        check(options)
-        self._base = cast("D", {**options})
-        self._check = check
-        self._prefixes: dict[FrozenKey, D] = {}
-
-    @property
-    def differ_by_key(self) -> bool:
-        """Whether any prefix has defaults of its own."""
-        return bool(self._prefixes)
-
-    def set(self, prefix: QueryKey, options: D) -> None:
-        """Set the defaults of the keys that begin with `prefix`, in place of those set for it before."""
-        self._check(options)
-        self._prefixes[freeze(prefix)] = cast("D", {**options})
-
-    def get(self, key: FrozenKey) -> D:
-        """Return what is set for `key`, the defaults for all included."""
-        merged: dict[str, Any] = {**self._base}
-        for prefix, options in self._prefixes.items():
-            if starts_with(key, prefix):
-                merged.update(options)
-        return cast("D", merged)
+# Options that a call gives again and again are resolved once; what may be somebody's data is not kept for that.
+KNOWN: Final = 64
+_PLAIN: Final = frozenset({int, float, bool, str, timedelta, type(None)})
+_OF_DATA: Final = frozenset({"initial_data", "placeholder_data", "identity"})
 
 
 class Defaults(PrefixDefaults[QueryDefaults]):
@@ -296,6 +275,7 @@ class Defaults(PrefixDefaults[QueryDefaults]):
     def __init__(self, options: QueryDefaults) -> None:
         super().__init__(options, lambda given: check_options(given, defaults=True))
         self._resolved = _assemble(_checked(options))
+        self._known: dict[object, ResolvedOptions] = {}
 
     def resolve(self, key: FrozenKey, given: Mapping[str, Any]) -> ResolvedOptions:
         """Return every option for one call on `key`.
@@ -304,14 +284,34 @@ class Defaults(PrefixDefaults[QueryDefaults]):
             TypeError: an option is unknown or of a wrong type.
             ValueError: an option's value is impossible.
         """
-        if not given and not self.differ_by_key:
+        if self.differ_by_key:
+            check_names(given)
+            return _assemble(_checked({**self.get(key), **given}))
+        if not given:
             return self._resolved
-        check_names(given)
-        return _assemble(_checked({**self.get(key), **given}))
+        plain = _plain(given)
+        known = None if plain is None else self._known.get(plain)
+        if known is None:
+            check_names(given)
+            known = _assemble(_checked({**self.get(key), **given}))
+            if plain is not None and len(self._known) < KNOWN:
+                self._known[plain] = known
+        return known
 
     def fn(self, key: FrozenKey) -> Fn[Any] | None:
         """Return the default query function for `key`, if there is one."""
         return self.get(key).get("fn")
+
+
+def _plain(given: Mapping[str, object]) -> tuple[object, ...] | None:
+    """Return options to look up by, if all may be kept; their types tell True and 1 apart."""
+    parts: list[object] = []
+    for name, value in given.items():
+        kind: type[object] = type(value)
+        if kind not in _PLAIN or name in _OF_DATA:
+            return None
+        parts += (name, kind, value)
+    return tuple(parts)
 
 
 def _checked(given: Mapping[str, Any]) -> dict[str, Any]:

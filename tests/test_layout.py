@@ -25,7 +25,7 @@ ROWS: tuple[tuple[str, frozenset[str]], ...] = tuple(
     (row, frozenset(modules.split()))
     for row, modules in {
         "values": "callables keys errors state mutation_state pages sharing identity context events index",
-        "policy": "options mutation_options checks retry runtime bound timetable presence",
+        "policy": "prefix_defaults options mutation_options checks retry runtime bound timetable presence",
         "one key, all keys": "entry layers stored flight owner fetching fetched live living query filters cache calls "
         "pending optimistic outcome mutation mutations core",
         "reactions": "result memo view subscribers lifetime follower observer observation observers streams infinite "

@@ -460,6 +460,16 @@ class TestResync:
         result = observer.result
         assert (result.data, result.is_stale, result.live.phase) == ("two", False, "live")
 
+    async def test_a_resync_without_an_invalidation_tells_that_the_data_ages(self, client):
+        watch, told = Watch(), []
+        observer = observed(client, watch, told=told)
+        await settled()
+        await watch.push("one")
+        observer.refetch()
+        await settled()
+        assert told[-1] is observer.result
+        assert (observer.result.is_stale, observer.result.live.phase) == (True, "stale")
+
     async def test_S2_what_an_older_run_brings_after_an_invalidation_is_stale(self, client):
         watch = Watch("one")
         observer = observed(client, watch)

@@ -318,3 +318,35 @@ def test_select_chains_and_leaves_the_first_as_it_was():
 def test_select_takes_a_callable():
     with pytest.raises(TypeError, match="select takes a callable of the data, not 'name'"):
         query_options(("pods",), list).select("name")
+
+
+class TestWhatIsGivenAgain:
+    def test_is_resolved_once(self):
+        defaults = Defaults({})
+        first = defaults.resolve(("a",), {"stale_time": 30, "retry": 1})
+        assert defaults.resolve(("b",), {"stale_time": 30, "retry": 1}) is first
+        assert defaults.resolve(("b",), {"stale_time": 30.0, "retry": 1}) == first
+
+    def test_is_told_apart_by_type(self):
+        defaults = Defaults({})
+        assert defaults.resolve((), {"stale_time": 1}).stale_time == 1
+        with pytest.raises(TypeError, match="stale_time"):
+            defaults.resolve((), {"stale_time": True})
+
+    def test_is_not_kept_where_it_may_be_data(self):
+        defaults = Defaults({})
+        for given_ in ({"initial_data": "ada"}, {"placeholder_data": "ada"}, {"identity": "ada"}, {"meta": {}}):
+            defaults.resolve((), given_)
+        assert not defaults._known
+
+    def test_is_kept_up_to_a_bound(self):
+        defaults = Defaults({})
+        for n in range(500):
+            assert defaults.resolve((), {"stale_time": n}).stale_time == n
+        assert len(defaults._known) <= 64
+
+    def test_gives_way_to_defaults_of_a_prefix(self):
+        defaults = Defaults({})
+        assert defaults.resolve(("a",), {"stale_time": 1}).retry.retry == 3
+        defaults.set(("a",), {"retry": 5})
+        assert defaults.resolve(("a",), {"stale_time": 1}).retry.retry == 5
