@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import sys
 
 import pytest
 
@@ -17,6 +19,7 @@ from querykit import (
     skip,
     use_identity,
 )
+from tests.conftest import new_virtual_loop
 from tests.fetches import settled
 from tests.sources import KEY, A, Watch, observed, phase
 
@@ -676,3 +679,26 @@ def test_it_shows_what_it_is_made_of():
         yield 1
 
     assert repr(live(pods)) == "live(test_it_shows_what_it_is_made_of.<locals>.pods)"
+
+
+def test_a_loop_that_was_closed_around_it_ends_it_without_a_word(monkeypatch):
+    ignored = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: ignored.append(unraisable.exc_value))
+    loop = new_virtual_loop()
+    loop.set_exception_handler(lambda loop, context: None)  # asyncio's own: a task was destroyed
+
+    async def source():
+        yield 1
+        await asyncio.Event().wait()
+
+    async def begin():
+        client = QueryClient()
+        observer = QueryObserver(client, KEY, live(source))
+        observer.subscribe(lambda result: None)
+        await settled()
+        return observer.result.data
+
+    assert loop.run_until_complete(begin()) == 1
+    loop.close()
+    gc.collect()
+    assert not ignored
