@@ -94,11 +94,36 @@ class MutationCallbacks(TypedDict, total=False):
     on_settled: OnSettled | None
 
 
-class MutationDefaults(MutationCallbacks, total=False):
+class SharedOptions(MutationCallbacks, total=False):
+    """The options that a mutation and the defaults have in common: see `MutationOptions`."""
+
+    scope: Hashable
+    invalidates: Invalidates
+    optimistic: Optimistic
+    retry: float | RetryRule
+    retry_delay: Seconds | DelayRule | None
+    retry_on: tuple[type[BaseException], ...]
+    network_mode: NetworkMode
+    gc_time: Seconds
+    identity: Hashable
+    meta: Mapping[str, Any]
+
+
+class MutationDefaults(SharedOptions, total=False):
     """What may be a default: every option of a mutation but its key, and the function.
 
     Attributes:
         fn: what does it, with no argument, or with the variables, or with the variables and a `MutationContext`.
+    """
+
+    fn: MutationFn[Any, Any]
+
+
+class MutationOptions(SharedOptions, total=False):
+    """The options of a mutation, besides its callbacks: see `MutationCallbacks`.
+
+    Attributes:
+        key: by which it is found, and by which default options are.
         scope: mutations of one scope run one after the other, in the order in which they were called.
         invalidates: the keys, or a callable of data and variables that returns them, that are invalidated by
             prefix when the function has succeeded.
@@ -116,37 +141,7 @@ class MutationDefaults(MutationCallbacks, total=False):
         meta: anything that the function and the callbacks want to know.
     """
 
-    fn: MutationFn[Any, Any]
-    scope: Hashable
-    invalidates: Invalidates
-    optimistic: Optimistic
-    retry: float | RetryRule
-    retry_delay: Seconds | DelayRule | None
-    retry_on: tuple[type[BaseException], ...]
-    network_mode: NetworkMode
-    gc_time: Seconds
-    identity: Hashable
-    meta: Mapping[str, Any]
-
-
-class MutationOptions(MutationCallbacks, total=False):
-    """The options of a mutation: see `MutationDefaults` and `MutationCallbacks`.
-
-    Attributes:
-        key: by which it is found, and by which default options are.
-    """
-
     key: QueryKey
-    scope: Hashable
-    invalidates: Invalidates
-    optimistic: Optimistic
-    retry: float | RetryRule
-    retry_delay: Seconds | DelayRule | None
-    retry_on: tuple[type[BaseException], ...]
-    network_mode: NetworkMode
-    gc_time: Seconds
-    identity: Hashable
-    meta: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

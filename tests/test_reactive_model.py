@@ -101,7 +101,7 @@ class ReactiveModel(RuleBasedStateMachine):
                 del self.running[repr(key)][mine]
             if fails:
                 raise Planned
-            return {"v": began, "who": who, "plus": plus}
+            return {"v": began, "who": who, "plus": plus, "of": repr(key)}
 
         return fetch
 
@@ -202,7 +202,7 @@ class ReactiveModel(RuleBasedStateMachine):
 
     @rule(key=KEYS)
     def set(self, key):
-        data = {"v": self.tick(), "who": self.user, "plus": tuple(self.server.get(repr(key), ()))}
+        data = {"v": self.tick(), "who": self.user, "plus": tuple(self.server.get(repr(key), ())), "of": repr(key)}
         self.run(self.act(self.client.set_query_data, key, data, identity=LOGIN))
         assert self.client.get_query_data(key)["v"] == data["v"]
         assert not self.client.get_query_state(key).is_invalidated
@@ -296,6 +296,14 @@ class ReactiveModel(RuleBasedStateMachine):
             fresh = result.has_data and not result.is_invalidated
             fresh = fresh and now - result.data_updated_at < follower.stale_time
             assert result.is_stale is (follower.enabled and not fresh)
+
+    @invariant()
+    def S5_true_and_1_are_keys_of_their_own(self):
+        for query in self.client.cache:
+            assert self.client.cache.find(query.key) is query
+            if query.has_data:
+                assert query.data["of"] == repr(query.key)
+                assert self.client.get_query_data(query.key) is query.data
 
     @invariant()
     def S6_the_index_finds_what_a_scan_finds(self):
