@@ -195,7 +195,7 @@ def checked_pages(data: object, key: QueryKey) -> InfiniteData[Any, Any]:
     return cast("InfiniteData[object, object]", data)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class InfiniteOptions(Options[InfiniteData[Page, Param], R_co], Generic[Page, Param, R_co]):
     """A key with its page function and options as one value: see `infinite_query_options`.
 

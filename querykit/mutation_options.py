@@ -318,7 +318,7 @@ def resolved(given: Mapping[str, Any]) -> ResolvedMutation:
     return ResolvedMutation(retry=policy, **values)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class MutationSpec(Generic[T_co, V_contra]):
     """A mutation function and its options as one value: see `mutation_options`.
 
@@ -329,6 +329,9 @@ class MutationSpec(Generic[T_co, V_contra]):
 
     fn: MutationFn[T_co, V_contra]
     options: MutationOptions
+
+    def __repr__(self) -> str:
+        return f"<MutationSpec of {called(self.fn)}>"
 
     def joined(self, more: Mapping[str, Any]) -> tuple[object, dict[str, Any]]:
         """Return the function, and the options with `more` of them."""

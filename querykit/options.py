@@ -336,7 +336,7 @@ def overlaid(base: ResolvedOptions, new: ResolvedOptions, names: Collection[str]
     return replace(base, retry=policy, **{name: getattr(new, name) for name in others})
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Options(Generic[T_co, R_co]):
     """A key with its function and options as one value: see `query_options`.
 
@@ -351,6 +351,9 @@ class Options(Generic[T_co, R_co]):
     fn: Fn[T_co] | Skip
     options: ObserverOptions
     selector: Callable[[Any], R_co] | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.key!r}>"
 
     def select(self, f: Callable[[R_co], S]) -> "Options[T_co, S]":
         """Return the same query seen through `f`: the cache keeps the data, a caller gets `f(data)`.

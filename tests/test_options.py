@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from datetime import timedelta
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
+from querykit import infinite_query_options, mutation_options
 from querykit.checks import seconds, tag_set
 from querykit.keys import freeze
 from querykit.options import (
@@ -350,3 +352,19 @@ class TestWhatIsGivenAgain:
         assert defaults.resolve(("a",), {"stale_time": 1}).retry.retry == 3
         defaults.set(("a",), {"retry": 5})
         assert defaults.resolve(("a",), {"stale_time": 1}).retry.retry == 5
+
+
+@pytest.mark.parametrize(
+    ("make", "shown"),
+    [
+        (lambda fn: query_options(("me",), fn, meta={"token": "secret"}), "<Options of ('me',)>"),
+        (
+            lambda fn: infinite_query_options(("logs",), lambda ctx: fn(), initial_page_param="secret"),
+            "<InfiniteOptions of ('logs',)>",
+        ),
+        (lambda fn: mutation_options(fn, meta={"token": "secret"}), "<MutationSpec of sorted>"),
+    ],
+    ids=["query", "infinite", "mutation"],
+)
+def test_what_was_given_is_in_no_repr(make, shown):
+    assert repr(make(functools.partial(sorted, ["secret"]))) == shown
